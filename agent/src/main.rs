@@ -1,0 +1,2 @@
+//! The `lictor` binary.
+fn main() {}
