@@ -1,0 +1,204 @@
+//! Everything that changes the replicated state.
+
+use lictor_wire::{Coordinate, DeregisterRequest, RegisterRequest, Session, Str};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The format of encoded entries. Raised when an older binary could not read them.
+pub const FORMAT: u8 = 1;
+
+/// A command with the time that the leader stamped on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Milliseconds since 1970 by the leader's clock. Only lock delays look at it.
+    pub at: u64,
+    /// What to do.
+    pub command: Command,
+}
+
+/// A change of the replicated state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Command {
+    /// Registers a node, and with it perhaps a service and checks.
+    Register(Box<RegisterRequest>),
+    /// Removes a check, a service or a whole node.
+    Deregister(DeregisterRequest),
+    /// Changes the key/value store.
+    Kv(KvOp),
+    /// Makes a session; its id was chosen by the leader.
+    SessionCreate(Box<Session>),
+    /// Ends a session.
+    SessionDestroy(Str),
+    /// Forgets the deletions of keys up to this index.
+    ReapTombstones(u64),
+    /// New coordinates of nodes.
+    Coordinates(Vec<CoordinateUpdate>),
+    /// Several commands in one entry, in order; each stands for itself.
+    Batch(Vec<Command>),
+}
+
+/// A change of one key, or of a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KvOp {
+    /// What to do.
+    pub verb: KvVerb,
+    /// The key, or the prefix.
+    pub key: Str,
+    /// The value to write.
+    #[serde(with = "bytes_form")]
+    pub value: Arc<[u8]>,
+    /// The client's flags.
+    pub flags: u64,
+    /// The session of a lock or unlock.
+    pub session: Str,
+    /// The index of a check-and-set.
+    pub index: u64,
+}
+
+mod bytes_form {
+    use serde::{Deserializer, Serializer};
+    use std::sync::Arc;
+
+    pub(super) fn serialize<S: Serializer>(v: &Arc<[u8]>, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(v)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Arc<[u8]>, D::Error> {
+        struct V;
+        impl serde::de::Visitor<'_> for V {
+            type Value = Arc<[u8]>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, v: &[u8]) -> Result<Arc<[u8]>, E> {
+                Ok(Arc::from(v))
+            }
+        }
+        d.deserialize_bytes(V)
+    }
+}
+
+/// What a [`KvOp`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KvVerb {
+    /// Writes.
+    Set,
+    /// Writes if the key's index is `index`; zero: if there is no such key.
+    Cas,
+    /// Writes and locks.
+    Lock,
+    /// Writes and unlocks.
+    Unlock,
+    /// Deletes a key.
+    Delete,
+    /// Deletes a key if its index is `index`.
+    DeleteCas,
+    /// Deletes every key with the prefix.
+    DeleteTree,
+}
+
+/// The coordinate of a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CoordinateUpdate {
+    /// The node's name.
+    pub node: Str,
+    /// Where it is.
+    pub coord: Coordinate,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Done, or nothing to do.
+    Done,
+    /// A check-and-set or a lock: whether it took place.
+    Flag(bool),
+    /// Refused by the rules of the catalog; nothing was changed. The text is Consul's.
+    Refused(String),
+    /// The outcomes of a batch.
+    Batch(Vec<Outcome>),
+}
+
+impl Entry {
+    /// The bytes of the log record.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![FORMAT];
+        // Our own types, written to memory: there is nothing that could fail.
+        if let Err(error) = rmp_serde::encode::write_named(&mut out, self) {
+            unreachable!("a command that does not encode: {error}");
+        }
+        out
+    }
+
+    /// Reads a log record.
+    pub fn decode(bytes: &[u8]) -> Result<Entry, DecodeError> {
+        match bytes.split_first() {
+            None => Err(DecodeError::Empty),
+            Some((&FORMAT, body)) => rmp_serde::from_slice(body).map_err(|e| DecodeError::Damaged(e.to_string())),
+            Some((&other, _)) => Err(DecodeError::Format { found: other }),
+        }
+    }
+}
+
+/// Why a log record cannot be read. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The record has no bytes.
+    #[error("the record is empty")]
+    Empty,
+    /// Written by another version, most likely a newer one.
+    #[error("the record has format {found}, this version reads format {FORMAT}: it was written by a newer lictor")]
+    Format {
+        /// The format found.
+        found: u8,
+    },
+    /// The bytes are not a command.
+    #[error("the record is damaged: {0}")]
+    Damaged(String),
+}
+
+impl std::fmt::Display for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.command {
+            Command::Register(r) => write!(f, "register {}", r.node),
+            Command::Deregister(r) => write!(f, "deregister {}", r.node),
+            Command::Kv(op) => write!(f, "kv {:?} {}", op.verb, op.key),
+            Command::SessionCreate(s) => write!(f, "session create {}", s.id),
+            Command::SessionDestroy(id) => write!(f, "session destroy {id}"),
+            Command::ReapTombstones(index) => write!(f, "reap tombstones {index}"),
+            Command::Coordinates(all) => write!(f, "{} coordinates", all.len()),
+            Command::Batch(all) => write!(f, "batch of {}", all.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_survive_their_encoding() {
+        let entry = Entry {
+            at: 7,
+            command: Command::Kv(KvOp {
+                verb: KvVerb::Set,
+                key: "k".into(),
+                value: Arc::from(&b"\0\xff"[..]),
+                flags: u64::MAX,
+                session: Str::new(),
+                index: 0,
+            }),
+        };
+        assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_by_name() {
+        let text = Entry::decode(&[9, 1, 2]).unwrap_err().to_string();
+        assert!(text.contains("format 9") && text.contains("newer"), "{text}");
+        assert_eq!(Entry::decode(&[]), Err(DecodeError::Empty));
+        assert!(matches!(Entry::decode(&[FORMAT, 0xc1]), Err(DecodeError::Damaged(_))));
+    }
+}

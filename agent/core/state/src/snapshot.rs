@@ -1,0 +1,296 @@
+//! The state as a stream of sections: each with its kind, its number of rows and a checksum.
+//!
+//! A section is written while walking an immutable [`View`] and restored into a new one, so that
+//! neither needs the whole in memory twice. Rows are MessagePack maps with named fields: a newer
+//! version may add fields, and reads what an older one wrote.
+
+use crate::view::{NameRow, TableIndexes, View, fold};
+use lictor_wire::{Coordinate, HealthCheck, KvEntry, Node, NodeService, Session, Str};
+use serde::{Serialize, de::DeserializeOwned};
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+/// The format of snapshots. Raised when an older binary could not read them.
+pub const FORMAT: u16 = 1;
+
+const MAGIC: &[u8; 8] = b"LICTORSN";
+
+/// No row is larger than this: a length beyond it is damage, not data.
+const ROW_MAX: u32 = 16 << 20;
+
+/// Why a snapshot cannot be read. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// Reading or writing failed.
+    #[error("snapshot: {0}")]
+    Io(#[from] std::io::Error),
+    /// Not a snapshot of ours.
+    #[error("this is not a lictor snapshot")]
+    Magic,
+    /// Written by another version, most likely a newer one.
+    #[error("the snapshot has format {found}, this version reads format {FORMAT}: it was written by a newer lictor")]
+    Format {
+        /// The format found.
+        found: u16,
+    },
+    /// The bytes are damaged.
+    #[error("the snapshot is damaged in section {section}: {why}")]
+    Damaged {
+        /// The number of the section's kind.
+        section: u8,
+        /// What does not fit.
+        why: String,
+    },
+}
+
+const HEAD: u8 = 1;
+const NODES: u8 = 2;
+const SERVICES: u8 = 3;
+const CHECKS: u8 = 4;
+const KEYS: u8 = 5;
+const TOMBSTONES: u8 = 6;
+const LOCK_DELAYS: u8 = 7;
+const SESSIONS: u8 = 8;
+const COORDINATES: u8 = 9;
+const NAMES: u8 = 10;
+const NODE_INDEXES: u8 = 11;
+const VIRTUAL_IPS: u8 = 12;
+const END: u8 = 255;
+
+#[derive(Serialize, serde::Deserialize)]
+struct Head {
+    index: u64,
+    nodes: u64,
+    services: u64,
+    checks: u64,
+    kvs: u64,
+    tombstones: u64,
+    sessions: u64,
+    coordinates: u64,
+    service_extinction: u64,
+    node_extinction: u64,
+}
+
+/// The checksum of a section covers its kind and its count, then every row with its length.
+fn section_crc(kind: u8, count: u64) -> crc32fast::Hasher {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&[kind]);
+    crc.update(&count.to_le_bytes());
+    crc
+}
+
+struct Sink<'w, W> {
+    out: &'w mut W,
+    row: Vec<u8>,
+}
+
+impl<W: Write> Sink<'_, W> {
+    fn section<T: Serialize>(&mut self, kind: u8, count: usize, rows: impl Iterator<Item = T>) -> Result<(), SnapshotError> {
+        let mut crc = section_crc(kind, count as u64);
+        self.out.write_all(&[kind])?;
+        self.out.write_all(&(count as u64).to_le_bytes())?;
+        let mut written = 0;
+        for row in rows {
+            self.row.clear();
+            rmp_serde::encode::write_named(&mut self.row, &row).map_err(std::io::Error::other)?;
+            let length = (self.row.len() as u32).to_le_bytes();
+            crc.update(&length);
+            crc.update(&self.row);
+            self.out.write_all(&length)?;
+            self.out.write_all(&self.row)?;
+            written += 1;
+        }
+        if written != count {
+            return Err(std::io::Error::other("a table changed its length while it was written").into());
+        }
+        self.out.write_all(&crc.finalize().to_le_bytes())?;
+        Ok(())
+    }
+}
+
+/// Writes a view.
+pub fn write<W: Write>(view: &View, out: &mut W) -> Result<(), SnapshotError> {
+    out.write_all(MAGIC)?;
+    out.write_all(&FORMAT.to_le_bytes())?;
+    let mut sink = Sink { out, row: Vec::new() };
+    let t = &view.tables;
+    let head = Head {
+        index: view.index,
+        nodes: t.nodes,
+        services: t.services,
+        checks: t.checks,
+        kvs: t.kvs,
+        tombstones: t.tombstones,
+        sessions: t.sessions,
+        coordinates: t.coordinates,
+        service_extinction: t.service_extinction,
+        node_extinction: t.node_extinction,
+    };
+    sink.section(HEAD, 1, std::iter::once(head))?;
+    sink.section(NODES, view.nodes.len(), view.nodes.values())?;
+    sink.section(SERVICES, view.services.len(), view.services.iter().map(|((node, _), row)| (node, row)))?;
+    sink.section(CHECKS, view.checks.len(), view.checks.values())?;
+    sink.section(KEYS, view.kv.len(), view.kv.values())?;
+    sink.section(TOMBSTONES, view.tombstones.len(), view.tombstones.iter())?;
+    sink.section(LOCK_DELAYS, view.lock_delays.len(), view.lock_delays.iter())?;
+    sink.section(SESSIONS, view.sessions.len(), view.sessions.values())?;
+    sink.section(COORDINATES, view.coordinates.len(), view.coordinates.iter())?;
+    sink.section(NAMES, view.names.len(), view.names.values().map(|row| (&row.name, row.index)))?;
+    sink.section(NODE_INDEXES, view.node_index.len(), view.node_index.iter())?;
+    sink.section(VIRTUAL_IPS, view.virtual_ips.len(), view.virtual_ips.iter())?;
+    sink.section(END, 0, std::iter::empty::<u8>())
+}
+
+struct Source<'r, R> {
+    input: &'r mut R,
+    section: u8,
+}
+
+impl<R: Read> Source<'_, R> {
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], SnapshotError> {
+        let mut out = [0; N];
+        self.input.read_exact(&mut out)?;
+        Ok(out)
+    }
+
+    fn damaged<T>(&self, why: impl std::fmt::Display) -> Result<T, SnapshotError> {
+        Err(SnapshotError::Damaged { section: self.section, why: why.to_string() })
+    }
+
+    fn rows<T: DeserializeOwned>(&mut self, count: u64, mut each: impl FnMut(T)) -> Result<(), SnapshotError> {
+        let mut crc = section_crc(self.section, count);
+        let mut row = Vec::new();
+        for _ in 0..count {
+            let length_bytes = self.bytes::<4>()?;
+            let length = u32::from_le_bytes(length_bytes);
+            if length > ROW_MAX {
+                return self.damaged(format!("a row of {length} bytes"));
+            }
+            row.clear();
+            // Read what is there, not what the length promises.
+            let got = self.input.by_ref().take(u64::from(length)).read_to_end(&mut row)?;
+            if got as u64 != u64::from(length) {
+                return self.damaged("it ends in the middle of a row");
+            }
+            crc.update(&length_bytes);
+            crc.update(&row);
+            match rmp_serde::from_slice(&row) {
+                Ok(value) => each(value),
+                Err(error) => return self.damaged(error),
+            }
+        }
+        if u32::from_le_bytes(self.bytes::<4>()?) != crc.finalize() {
+            return self.damaged("its checksum is wrong");
+        }
+        Ok(())
+    }
+}
+
+/// Reads a view. `epoch` must differ from that of every view that readers have seen.
+pub fn read<R: Read>(input: &mut R, epoch: u64) -> Result<View, SnapshotError> {
+    let mut source = Source { input, section: 0 };
+    if &source.bytes::<8>()? != MAGIC {
+        return Err(SnapshotError::Magic);
+    }
+    let found = u16::from_le_bytes(source.bytes()?);
+    if found != FORMAT {
+        return Err(SnapshotError::Format { found });
+    }
+    let mut view = View { epoch, ..View::default() };
+    loop {
+        let kind = source.bytes::<1>()?[0];
+        source.section = kind;
+        let count = u64::from_le_bytes(source.bytes()?);
+        let v = &mut view;
+        match kind {
+            HEAD => source.rows(count, |h: Head| {
+                v.index = h.index;
+                v.tables = TableIndexes {
+                    nodes: h.nodes,
+                    services: h.services,
+                    checks: h.checks,
+                    kvs: h.kvs,
+                    tombstones: h.tombstones,
+                    sessions: h.sessions,
+                    coordinates: h.coordinates,
+                    service_extinction: h.service_extinction,
+                    node_extinction: h.node_extinction,
+                };
+            })?,
+            NODES => source.rows(count, |row: Node| {
+                let key = fold(&row.node);
+                if !row.id.is_empty() {
+                    v.node_ids.insert(fold(&row.id), key.clone());
+                }
+                v.nodes.insert(key, Arc::new(row));
+            })?,
+            SERVICES => source.rows(count, |(node, row): (Str, NodeService)| restore_service(v, node, row))?,
+            CHECKS => source.rows(count, |row: HealthCheck| {
+                let (node, id) = (fold(&row.node), fold(&row.check_id));
+                v.check_owners.insert((node.clone(), fold(&row.service_id), id.clone()));
+                v.checks.insert((node, id), Arc::new(row));
+            })?,
+            KEYS => source.rows(count, |row: KvEntry| {
+                if !row.session.is_empty() {
+                    v.session_keys.insert((row.session.clone(), row.key.clone()));
+                }
+                v.kv.insert(row.key.clone(), Arc::new(row));
+            })?,
+            TOMBSTONES => source.rows(count, |(key, index): (Str, u64)| {
+                v.tombstones.insert(key, index);
+            })?,
+            LOCK_DELAYS => source.rows(count, |(key, until): (Str, u64)| {
+                v.lock_delays.insert(key, until);
+            })?,
+            SESSIONS => source.rows(count, |row: Session| {
+                let node = fold(&row.node);
+                let services = row.service_checks.iter().flatten().map(|c| &c.id);
+                for check in row.node_checks.iter().chain(services) {
+                    v.session_checks.insert((node.clone(), fold(check), row.id.clone()));
+                }
+                v.sessions.insert(row.id.clone(), Arc::new(row));
+            })?,
+            COORDINATES => source.rows(count, |(node, row): (Str, Coordinate)| {
+                v.coordinates.insert(node, Arc::new(row));
+            })?,
+            NAMES => source.rows(count, |(name, index): (Str, u64)| {
+                if let Some(row) = v.names.get_mut(&fold(&name)) {
+                    row.index = index;
+                    row.name = name;
+                }
+            })?,
+            NODE_INDEXES => source.rows(count, |(node, index): (Str, u64)| {
+                v.node_index.insert(node, index);
+            })?,
+            VIRTUAL_IPS => source.rows(count, |(name, number): (Str, u32)| {
+                v.virtual_ips.insert(name, number);
+            })?,
+            END => {
+                source.rows(0, |_: u8| {})?;
+                return Ok(view);
+            }
+            other => return source.damaged(format!("section {other} is unknown")),
+        }
+    }
+}
+
+fn restore_service(v: &mut View, node: Str, row: NodeService) {
+    let (id, name) = (fold(&row.id), fold(&row.service));
+    let destination = if row.kind == "connect-proxy" {
+        row.proxy_destination().map(fold)
+    } else {
+        row.connect_native().then(|| name.clone())
+    };
+    if let Some(destination) = destination {
+        v.connect.insert((destination, node.clone(), id.clone()));
+    }
+    if v.instances.insert((name.clone(), node.clone(), id.clone())).is_none() {
+        let instances = v.names.get(&name).map_or(0, |r| r.instances) + 1;
+        v.names.insert(name, NameRow { name: row.service.clone(), index: row.modify_index, instances });
+    }
+    v.services.insert((node, id), Arc::new(row));
+}
+
+#[cfg(test)]
+mod tests;
