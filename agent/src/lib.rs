@@ -1,1 +1,27 @@
-//! Part of Lictor.
+//! The Lictor agent: one process that is agent, server, HTTP and DNS interface.
+//!
+//! [`agent::Agent::start`] brings the parts up in order, [`agent::Agent::stop`] takes them down in
+//! reverse; [`run`] is the life of the process around them: signals, reload, exit code.
+
+pub mod agent;
+pub mod command;
+mod dns;
+mod events;
+pub mod http;
+mod leader;
+mod live;
+pub mod load;
+pub mod local;
+mod members;
+mod mesh;
+mod metrics;
+mod node_id;
+mod random;
+mod registrar;
+pub mod run;
+pub mod store;
+mod time;
+mod tls;
+pub mod version;
+mod watch;
+mod watches;

@@ -70,8 +70,8 @@ impl Operator {
         match self {
             Operator::Equal => "==",
             Operator::NotEqual => "!=",
-            Operator::In => "contains",
-            Operator::NotIn => "not contains",
+            Operator::In => "in",
+            Operator::NotIn => "not in",
             Operator::IsEmpty => "is empty",
             Operator::IsNotEmpty => "is not empty",
             Operator::Matches => "matches",
@@ -165,18 +165,31 @@ impl fmt::Display for Node {
 
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, part) in self.selector.iter().enumerate() {
+        let selector = Selector(&self.selector);
+        let symbol = self.operator.symbol();
+        match self.operator {
+            Operator::IsEmpty | Operator::IsNotEmpty => write!(f, "{selector} {symbol}"),
+            // The value comes first: a selector named "not" would be read as the word.
+            Operator::In | Operator::NotIn => {
+                write!(f, "{} {symbol} {selector}", literal(&self.value))
+            }
+            _ => write!(f, "{selector} {symbol} {}", literal(&self.value)),
+        }
+    }
+}
+
+struct Selector<'a>(&'a [String]);
+
+impl fmt::Display for Selector<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, part) in self.0.iter().enumerate() {
             match (i, parse::is_identifier(part)) {
                 (0, _) => f.write_str(part)?,
                 (_, true) => write!(f, ".{part}")?,
                 (_, false) => write!(f, "[{}]", literal(part.as_bytes()))?,
             }
         }
-        write!(f, " {}", self.operator.symbol())?;
-        match self.operator {
-            Operator::IsEmpty | Operator::IsNotEmpty => Ok(()),
-            _ => write!(f, " {}", literal(&self.value)),
-        }
+        Ok(())
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn parse_int(text: &[u8], bits: u8) -> Result<i64, NumberError> {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),
     };
-    let magnitude = magnitude(digits).map_err(fail)?;
+    let magnitude = magnitude(digits, bits).map_err(fail)?;
     let signed = i128::from(magnitude) * if negative { -1 } else { 1 };
     let limit = 1i128 << (bits - 1);
     if signed < -limit || signed >= limit {
@@ -50,57 +50,48 @@ pub(crate) fn parse_uint(text: &[u8], bits: u8) -> Result<u64, NumberError> {
         function: "ParseUint",
         problem,
     };
-    let value = magnitude(text).map_err(fail)?;
-    if bits < 64 && value >> bits != 0 {
-        return Err(fail(RANGE));
-    }
-    Ok(value)
+    magnitude(text, bits).map_err(fail)
 }
 
-fn magnitude(text: &[u8]) -> Result<u64, &'static str> {
+/// What is too large is reported where it becomes so, a bad digit where it stands, and a misplaced
+/// underscore only at the end: the first to be found is the error, as in Go.
+fn magnitude(text: &[u8], bits: u8) -> Result<u64, &'static str> {
     let (base, mut previous, digits) = match text {
+        [b'0', b'x' | b'X', rest @ ..] if !rest.is_empty() => (16, Last::Digit, rest),
+        [b'0', b'o' | b'O', rest @ ..] if !rest.is_empty() => (8, Last::Digit, rest),
+        [b'0', b'b' | b'B', rest @ ..] if !rest.is_empty() => (2, Last::Digit, rest),
+        [b'0', rest @ ..] => (8, Last::Digit, rest),
         [] => return Err(SYNTAX),
-        [b'0', b'x' | b'X', rest @ ..] => (16, Last::Prefix, rest),
-        [b'0', b'o' | b'O', rest @ ..] => (8, Last::Prefix, rest),
-        [b'0', b'b' | b'B', rest @ ..] => (2, Last::Prefix, rest),
-        [b'0', rest @ ..] if !rest.is_empty() => (8, Last::Digit, rest),
-        _ => (10, Last::Start, text),
+        _ => (10, Last::Other, text),
     };
-    if digits.is_empty() {
-        return Err(SYNTAX);
-    }
-    let mut value = Some(0u64);
+    let limit = u64::MAX >> (64 - u32::from(bits));
+    let mut value = 0u64;
+    let mut misplaced = false;
     for &byte in digits {
-        // Too large is reported only if the rest reads as a number: Go stops at what comes first,
-        // so a bad digit before the overflow is a syntax error, one after it is not seen.
         if byte == b'_' {
-            if previous == Last::Start || previous == Last::Underscore {
-                return Err(SYNTAX);
-            }
-            previous = Last::Underscore;
+            misplaced |= previous != Last::Digit;
+            previous = Last::Other;
             continue;
         }
         let digit = (byte as char).to_digit(base).ok_or(SYNTAX)?;
         value = value
-            .and_then(|v| v.checked_mul(u64::from(base)))
-            .and_then(|v| v.checked_add(u64::from(digit)));
-        if value.is_none() {
-            return Err(RANGE);
-        }
+            .checked_mul(u64::from(base))
+            .and_then(|v| v.checked_add(u64::from(digit)))
+            .filter(|v| *v <= limit)
+            .ok_or(RANGE)?;
         previous = Last::Digit;
     }
-    match (previous, value) {
-        (Last::Digit, Some(value)) => Ok(value),
-        _ => Err(SYNTAX),
+    if misplaced || previous != Last::Digit {
+        return Err(SYNTAX);
     }
+    Ok(value)
 }
 
+/// What an underscore would follow. The prefix of a base counts as a digit.
 #[derive(PartialEq, Eq)]
 enum Last {
-    Start,
-    Prefix,
     Digit,
-    Underscore,
+    Other,
 }
 
 #[cfg(test)]
@@ -138,6 +129,9 @@ mod tests {
             ("1__0", 64, Err(SYNTAX)),
             ("0x", 64, Err(SYNTAX)),
             ("0x_5", 64, Ok(5)),
+            ("0_", 64, Err(SYNTAX)),
+            ("300x", 8, Err(RANGE)),
+            ("1__99999999999999999999", 64, Err(RANGE)),
             ("08", 64, Err(SYNTAX)),
             ("1.5", 64, Err(SYNTAX)),
             ("1e3", 64, Err(SYNTAX)),

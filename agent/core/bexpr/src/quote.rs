@@ -125,7 +125,10 @@ mod tests {
             (b"\x00\x1f\x7f", r#""\x00\x1f\x7f""#),
             (b"a\x80\xffb", r#""a\x80\xffb""#),
             ("é世".as_bytes(), r#""é世""#),
-            ("\u{a0}\u{2028}\u{e000}".as_bytes(), r#""\u00a0\u2028\ue000""#),
+            (
+                "\u{a0}\u{2028}\u{e000}".as_bytes(),
+                r#""\u00a0\u2028\ue000""#,
+            ),
             ("\u{301}".as_bytes(), "\"\u{301}\""),
             ("\u{1F600}".as_bytes(), "\"\u{1F600}\""),
             ("\u{10FFFF}".as_bytes(), r#""\U0010ffff""#),

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::definitions::{CheckDefinition, ServiceDefinition};
 
-/// The agent's configuration.
-#[derive(Clone, Debug, PartialEq)]
+/// The agent's configuration. Its `Debug` form is [`Config::debug_json`]: secrets stay hidden.
+#[derive(Clone, PartialEq)]
 #[allow(clippy::struct_excessive_bools)] // each is a switch of the product
 pub struct Config {
     // ---- who this agent is

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use crate::config::Locality;
 
-/// A service of a configuration file. Field by field the form of `agent/service/register`.
-#[derive(Clone, Debug, PartialEq)]
+/// A service of a configuration file. Field by field the form of `agent/service/register`. Its
+/// `Debug` form hides tokens.
+#[derive(Clone, PartialEq)]
 pub struct ServiceDefinition {
     /// Id, unique on the agent; empty: the name.
     pub id: String,
@@ -47,7 +48,11 @@ pub struct ServiceDefinition {
 impl ServiceDefinition {
     /// The id, or the name where no id is given.
     pub fn effective_id(&self) -> &str {
-        if self.id.is_empty() { &self.name } else { &self.id }
+        if self.id.is_empty() {
+            &self.name
+        } else {
+            &self.id
+        }
     }
 }
 
@@ -69,8 +74,8 @@ pub struct Weights {
     pub warning: i64,
 }
 
-/// A check of a configuration file.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A check of a configuration file. Its `Debug` form hides tokens.
+#[derive(Clone, Default, PartialEq)]
 #[allow(clippy::struct_excessive_bools)]
 pub struct CheckDefinition {
     /// Id, unique on the agent; empty: derived from the name or the service.
@@ -160,15 +165,24 @@ impl CheckDefinition {
     /// Consul's text for the first rule that is broken.
     pub fn validate(&self) -> Result<(), &'static str> {
         let periodic = self.is_script()
-            || [&self.http, &self.tcp, &self.udp, &self.grpc, &self.h2ping, &self.os_service]
-                .iter()
-                .any(|field| !field.is_empty());
+            || [
+                &self.http,
+                &self.tcp,
+                &self.udp,
+                &self.grpc,
+                &self.h2ping,
+                &self.os_service,
+            ]
+            .iter()
+            .any(|field| !field.is_empty());
         let (interval, ttl) = (self.interval.0, self.ttl.0);
         if interval > 0 && ttl > 0 {
             return Err("Interval and TTL cannot both be specified");
         }
         if periodic && interval <= 0 {
-            return Err("Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks");
+            return Err(
+                "Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks",
+            );
         }
         if periodic && self.is_alias() {
             return Err("Interval cannot be set for Alias checks");

@@ -9,11 +9,14 @@ use crate::tree::{Entry, MAX_DEPTH, Object, Pos, Tree, Value};
 /// # Errors
 /// Go's text for the first error.
 pub fn parse(bytes: &[u8]) -> Result<Tree, String> {
-    let tree = parse_value(bytes, false)?;
+    let (tree, too_large) = syntax(bytes, false)?;
     let pos = tree.pos;
     match tree.value {
-        Value::Object(_) => Ok(tree),
-        Value::Null => Ok(Tree { value: Value::Object(Object::default()), pos }),
+        Value::Object(_) => too_large.map_or(Ok(tree), Err),
+        Value::Null => Ok(Tree {
+            value: Value::Object(Object::default()),
+            pos,
+        }),
         other => {
             let what = match other {
                 Value::List(_) | Value::Blocks(_) => "array",
@@ -35,11 +38,25 @@ pub(crate) fn parse_lenient(bytes: &[u8]) -> Result<Tree, String> {
 
 /// Reads any value, for instance one from an environment variable.
 pub(crate) fn parse_value(bytes: &[u8], lenient: bool) -> Result<Tree, String> {
-    let mut reader = Reader { bytes, at: 0, line: 1, line_start: 0, depth: 0, lenient };
+    let (tree, too_large) = syntax(bytes, lenient)?;
+    too_large.map_or(Ok(tree), Err)
+}
+
+/// Reads a value, and says whether it holds a number that no float can.
+fn syntax(bytes: &[u8], lenient: bool) -> Result<(Tree, Option<String>), String> {
+    let mut reader = Reader {
+        bytes,
+        at: 0,
+        line: 1,
+        line_start: 0,
+        depth: 0,
+        lenient,
+        too_large: None,
+    };
     let tree = reader.value()?;
     reader.blanks();
     match reader.peek() {
-        None => Ok(tree),
+        None => Ok((tree, reader.too_large)),
         Some(_) => Err(reader.unexpected("after top-level value")),
     }
 }
@@ -51,9 +68,12 @@ struct Reader<'a> {
     line_start: usize,
     depth: usize,
     lenient: bool,
+    /// The first number that no float can hold; told only if the syntax is right.
+    too_large: Option<String>,
 }
 
 const VALUE: &str = "looking for beginning of value";
+const STRING: &str = "in string literal";
 
 impl Reader<'_> {
     fn peek(&self) -> Option<u8> {
@@ -62,7 +82,10 @@ impl Reader<'_> {
 
     fn pos(&self) -> Pos {
         let column = self.at.saturating_sub(self.line_start).saturating_add(1);
-        Pos { line: self.line, column: u32::try_from(column).unwrap_or(u32::MAX) }
+        Pos {
+            line: self.line,
+            column: u32::try_from(column).unwrap_or(u32::MAX),
+        }
     }
 
     fn blanks(&mut self) {
@@ -82,6 +105,12 @@ impl Reader<'_> {
     /// The error for the byte that is next.
     fn unexpected(&self, context: &str) -> String {
         match self.peek() {
+            // Inside of a word or number Go tries a blank behind the end first.
+            None if context.starts_with("in ") && context != STRING
+                || context.starts_with("after d") =>
+            {
+                format!("invalid character ' ' {context}")
+            }
             None => "unexpected end of JSON input".to_string(),
             Some(byte) => format!("invalid character {} {context}", quote_byte(byte)),
         }
@@ -215,7 +244,12 @@ impl Reader<'_> {
         let text = std::str::from_utf8(&self.bytes[start..self.at]).unwrap_or_default();
         match text.parse::<f64>() {
             Ok(x) if x.is_finite() => Ok(x),
-            _ => Err(format!("json: cannot unmarshal number {text} into Go value of type float64")),
+            _ => {
+                let error =
+                    format!("json: cannot unmarshal number {text} into Go value of type float64");
+                self.too_large.get_or_insert(error);
+                Ok(0.0)
+            }
         }
     }
 
@@ -251,7 +285,7 @@ impl Reader<'_> {
                     self.at += 1;
                     raw.push(byte);
                 }
-                _ => return Err(self.unexpected("in string literal")),
+                _ => return Err(self.unexpected(STRING)),
             }
         }
     }
@@ -336,30 +370,87 @@ mod tests {
     #[test]
     fn errors_have_go_texts() {
         let table = [
-            (r#"{"a": 1,}"#, "invalid character '}' looking for beginning of object key string"),
-            (r#"{"a": 1} x"#, "invalid character 'x' after top-level value"),
+            (
+                r#"{"a": 1,}"#,
+                "invalid character '}' looking for beginning of object key string",
+            ),
+            (
+                r#"{"a": 1} x"#,
+                "invalid character 'x' after top-level value",
+            ),
             (r#"{"datacenter": "#, "unexpected end of JSON input"),
             ("{", "unexpected end of JSON input"),
             ("", "unexpected end of JSON input"),
-            ("[1]", "json: cannot unmarshal array into Go value of type map[string]interface {}"),
-            ("5", "json: cannot unmarshal number into Go value of type map[string]interface {}"),
-            (r#""a""#, "json: cannot unmarshal string into Go value of type map[string]interface {}"),
-            ("true", "json: cannot unmarshal bool into Go value of type map[string]interface {}"),
+            (
+                "[1]",
+                "json: cannot unmarshal array into Go value of type map[string]interface {}",
+            ),
+            (
+                "5",
+                "json: cannot unmarshal number into Go value of type map[string]interface {}",
+            ),
+            (
+                r#""a""#,
+                "json: cannot unmarshal string into Go value of type map[string]interface {}",
+            ),
+            (
+                "true",
+                "json: cannot unmarshal bool into Go value of type map[string]interface {}",
+            ),
             (r#"{"a" 1}"#, "invalid character '1' after object key"),
-            (r#"{"a": 1 "b"}"#, "invalid character '\"' after object key:value pair"),
-            (r#"{"a": [1 2]}"#, "invalid character '2' after array element"),
-            (r#"{"a": [1,]}"#, "invalid character ']' looking for beginning of value"),
-            (r#"{"a": tru}"#, "invalid character '}' in literal true (expecting 'e')"),
-            (r#"{"a": 01}"#, "invalid character '1' after object key:value pair"),
-            (r#"{"a": 1.}"#, "invalid character '}' after decimal point in numeric literal"),
-            (r#"{"a": 1e}"#, "invalid character '}' in exponent of numeric literal"),
+            (
+                r#"{"a": 1 "b"}"#,
+                "invalid character '\"' after object key:value pair",
+            ),
+            (
+                r#"{"a": [1 2]}"#,
+                "invalid character '2' after array element",
+            ),
+            (
+                r#"{"a": [1,]}"#,
+                "invalid character ']' looking for beginning of value",
+            ),
+            (
+                r#"{"a": tru}"#,
+                "invalid character '}' in literal true (expecting 'e')",
+            ),
+            (
+                r#"{"a": 01}"#,
+                "invalid character '1' after object key:value pair",
+            ),
+            (
+                r#"{"a": 1.}"#,
+                "invalid character '}' after decimal point in numeric literal",
+            ),
+            (
+                r#"{"a": 1e}"#,
+                "invalid character '}' in exponent of numeric literal",
+            ),
             (r#"{"a": -}"#, "invalid character '}' in numeric literal"),
-            (r#"{"a": "\q"}"#, "invalid character 'q' in string escape code"),
-            (r#"{"a": "\u00g0"}"#, "invalid character 'g' in \\u hexadecimal character escape"),
-            ("{\"a\": \"\n\"}", "invalid character '\\n' in string literal"),
-            ("// note", "invalid character '/' looking for beginning of value"),
-            ("\u{feff}{}", "invalid character 'ï' looking for beginning of value"),
-            (r#"{"a": 1e999}"#, "json: cannot unmarshal number 1e999 into Go value of type float64"),
+            (
+                r#"{"a": "\q"}"#,
+                "invalid character 'q' in string escape code",
+            ),
+            (
+                r#"{"a": "\u00g0"}"#,
+                "invalid character 'g' in \\u hexadecimal character escape",
+            ),
+            (
+                "{\"a\": \"\n\"}",
+                "invalid character '\\n' in string literal",
+            ),
+            (
+                "// note",
+                "invalid character '/' looking for beginning of value",
+            ),
+            (
+                "\u{feff}{}",
+                "invalid character 'ï' looking for beginning of value",
+            ),
+            (
+                r#"{"a": 1e999}"#,
+                "json: cannot unmarshal number 1e999 into Go value of type float64",
+            ),
         ];
         for (text, expected) in table {
             assert_eq!(error(text), expected, "for {text:?}");
@@ -368,8 +459,16 @@ mod tests {
 
     #[test]
     fn values_are_read() {
-        let tree = parse(br#" {"a": [1, "x\u00e9\ud83d\ude00\ud800", null], "a": {"b": false}, "c": 1e2} "#);
-        let Ok(Tree { value: Value::Object(object), .. }) = tree else { panic!("{tree:?}") };
+        let tree = parse(
+            br#" {"a": [1, "x\u00e9\ud83d\ude00\ud800", null], "a": {"b": false}, "c": 1e2} "#,
+        );
+        let Ok(Tree {
+            value: Value::Object(object),
+            ..
+        }) = tree
+        else {
+            panic!("{tree:?}")
+        };
         assert_eq!(object.entries.len(), 2, "the last of two equal keys counts");
         assert_eq!(object.value("c"), Some(&Value::Float(100.0)));
         assert!(matches!(object.value("a"), Some(Value::Object(_))));
@@ -379,9 +478,19 @@ mod tests {
 
     #[test]
     fn null_is_an_empty_object_and_positions_are_kept() {
-        assert!(matches!(parse(b"null"), Ok(Tree { value: Value::Object(_), .. })));
-        let Ok(tree) = parse(b"{\n  \"a\": 1}") else { panic!("valid") };
-        let Value::Object(object) = tree.value else { panic!("an object") };
+        assert!(matches!(
+            parse(b"null"),
+            Ok(Tree {
+                value: Value::Object(_),
+                ..
+            })
+        ));
+        let Ok(tree) = parse(b"{\n  \"a\": 1}") else {
+            panic!("valid")
+        };
+        let Value::Object(object) = tree.value else {
+            panic!("an object")
+        };
         assert_eq!(object.entries[0].pos, Pos { line: 2, column: 3 });
         assert_eq!(object.entries[0].value.pos, Pos { line: 2, column: 8 });
     }

@@ -90,10 +90,6 @@ pub enum Support {
     Renamed(&'static str),
 }
 
-/// A flag of the `agent` command that sets a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlagName(pub &'static str);
-
 /// One configuration key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -196,7 +192,11 @@ impl Key {
 
     /// Name of the environment variable that sets the key.
     pub fn env_name(&self) -> String {
-        format!("{}{}", crate::env::PREFIX, self.path.to_ascii_uppercase().replace('.', "__"))
+        format!(
+            "{}{}",
+            crate::env::PREFIX,
+            self.path.to_ascii_uppercase().replace('.', "__")
+        )
     }
 
     /// Last part of the path.
@@ -232,7 +232,9 @@ impl Schema {
             let mut fields = &mut top;
             let mut rest = key.path;
             while let Some((part, after)) = rest.split_once('.') {
-                let field = fields.entry(part).or_insert_with(|| Field::Inner(Fields::new()));
+                let field = fields
+                    .entry(part)
+                    .or_insert_with(|| Field::Inner(Fields::new()));
                 let Field::Inner(inner) = field else {
                     // Two keys of the table contradict each other; a test reads the whole table.
                     unreachable!("{} lies inside a key that is no object", key.path)
@@ -302,22 +304,38 @@ pub fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<
     best.map(|(_, name)| name)
 }
 
-/// The key meant by an unknown name inside an object: first among the object's own names, then
-/// among all keys with that last part (`http_port` has no such; `serf_lan_port` neither, but a
-/// `http` outside of `ports` does).
+/// The key meant by an unknown name inside an object. At the top someone may have written a flag's
+/// name (`http_port` for `ports.http`) or left the object out (`raft_multiplier`); else the nearest
+/// name in the same object is meant, else the nearest of all.
 pub fn nearest_key(fields: &Fields, path: &str, name: &str, schema: &Schema) -> Option<String> {
-    if let Some(found) = nearest(name, fields.keys().copied()) {
-        return Some(if path.is_empty() { found.to_string() } else { format!("{path}.{found}") });
-    }
-    let lower = name.to_ascii_lowercase();
-    schema
-        .keys()
-        .find(|key| key.last_part() == lower || key.flag.is_some_and(|flag| flag.replace('-', "_") == lower))
-        .or_else(|| {
-            let last = nearest(&lower, schema.keys().map(|key| key.path))?;
-            schema.key(last)
+    let lower = name.to_ascii_lowercase().replace('-', "_");
+    let flag_or_part = || {
+        let named = |key: &&Key| key.flag.is_some_and(|flag| flag.replace('-', "_") == lower);
+        let part = |key: &&Key| key.last_part() == lower;
+        let find = |fits: &dyn Fn(&&Key) -> bool| {
+            let usable = |key: &&'static Key| !matches!(key.support, Support::Renamed(_));
+            schema
+                .keys()
+                .filter(usable)
+                .find(|key| fits(key))
+                .map(|key| key.path.to_string())
+        };
+        find(&named).or_else(|| find(&part))
+    };
+    let inside = || {
+        let found = nearest(name, fields.keys().copied())?;
+        Some(if path.is_empty() {
+            found.to_string()
+        } else {
+            format!("{path}.{found}")
         })
-        .map(|key| key.path.to_string())
+    };
+    let anywhere = || nearest(&lower, schema.keys().map(|key| key.path)).map(str::to_string);
+    if fields.contains_key(lower.as_str()) || !path.is_empty() {
+        inside().or_else(flag_or_part)
+    } else {
+        flag_or_part().or_else(inside).or_else(anywhere)
+    }
 }
 
 /// All keys of the agent as a Markdown table, for the documentation.
@@ -337,7 +355,10 @@ pub fn markdown() -> String {
             },
             (note, _) => note.to_string(),
         };
-        let flag = key.flag.map(|flag| format!("`-{flag}`")).unwrap_or_default();
+        let flag = key
+            .flag
+            .map(|flag| format!("`-{flag}`"))
+            .unwrap_or_default();
         let state = match key.support {
             Support::Full => String::new(),
             Support::NoEffect(reason) => format!(" Accepted, no effect: {reason}."),
@@ -369,12 +390,18 @@ mod tests {
             ("service", table::SERVICE_KEYS, Schema::service()),
             ("check", table::CHECK_KEYS, Schema::check()),
         ] {
-            assert_eq!(schema.keys().count(), keys.len(), "a key of {name} is there twice");
+            assert_eq!(
+                schema.keys().count(),
+                keys.len(),
+                "a key of {name} is there twice"
+            );
             for key in keys {
                 assert!(key.help.ends_with('.'), "{}: a sentence", key.path);
                 assert_eq!(key.path, key.path.to_ascii_lowercase());
                 if let Support::Renamed(to) = key.support {
-                    let target = schema.key(to).unwrap_or_else(|| panic!("{} -> {to}", key.path));
+                    let target = schema
+                        .key(to)
+                        .unwrap_or_else(|| panic!("{} -> {to}", key.path));
                     assert_eq!(target.kind.name(), key.kind.name(), "{} -> {to}", key.path);
                 }
             }
@@ -408,8 +435,13 @@ mod tests {
         ] {
             assert_eq!(hint(given).as_deref(), Some(meant), "for {given}");
         }
-        let Some(Field::Inner(ports)) = schema.fields().get("ports") else { panic!("an object") };
-        assert_eq!(nearest_key(ports, "ports", "htpp", schema).as_deref(), Some("ports.http"));
+        let Some(Field::Inner(ports)) = schema.fields().get("ports") else {
+            panic!("an object")
+        };
+        assert_eq!(
+            nearest_key(ports, "ports", "htpp", schema).as_deref(),
+            Some("ports.http")
+        );
         assert_eq!(hint("zzzzqqqq"), None);
     }
 
@@ -417,7 +449,10 @@ mod tests {
     fn the_markdown_table_names_every_key() {
         let text = markdown();
         assert_eq!(text.lines().count(), table::KEYS.len() + 2);
-        assert!(text.contains("| `ports.http` | port | `8500` | `-http-port` |"), "{text}");
+        assert!(
+            text.contains("| `ports.http` | port | `8500` | `-http-port` |"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::{Map, Number};
 /// a limit.
 pub const MAX_DEPTH: usize = 64;
 
-/// A place in a source; both count from 1, columns in characters.
+/// A place in a source; both count from 1. Columns are characters in HCL and bytes in JSON.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pos {
     /// Line.
@@ -213,7 +213,10 @@ mod tests {
     use super::*;
 
     fn tree(value: Value) -> Tree {
-        Tree { value, pos: Pos::default() }
+        Tree {
+            value,
+            pos: Pos::default(),
+        }
     }
 
     #[test]
@@ -224,15 +227,24 @@ mod tests {
         assert_eq!(go_float(0.00001), "1e-05");
         let list = Value::List(vec![tree(Value::String("a".into())), tree(Value::Int(5))]);
         assert_eq!(list.go_text(), "[a 5]");
-        let entry = |key: &str, value| Entry { key: key.into(), pos: Pos::default(), value: tree(value) };
-        let object = Object { entries: vec![entry("b", Value::Bool(true)), entry("a", list)] };
+        let entry = |key: &str, value| Entry {
+            key: key.into(),
+            pos: Pos::default(),
+            value: tree(value),
+        };
+        let object = Object {
+            entries: vec![entry("b", Value::Bool(true)), entry("a", list)],
+        };
         assert_eq!(Value::Object(object).go_text(), "map[a:[a 5] b:true]");
     }
 
     #[test]
     fn one_block_is_one_object_in_json() {
         let object = tree(Value::Object(Object::default()));
-        assert_eq!(Value::Blocks(vec![object.clone()]).to_json(), serde_json::json!({}));
+        assert_eq!(
+            Value::Blocks(vec![object.clone()]).to_json(),
+            serde_json::json!({})
+        );
         assert_eq!(Value::List(vec![object]).to_json(), serde_json::json!([{}]));
         assert_eq!(Value::Float(8080.0).to_json(), serde_json::json!(8080));
         assert_eq!(Value::Float(0.5).to_json(), serde_json::json!(0.5));

@@ -267,7 +267,7 @@ pub fn read<R: Read>(input: &mut R, epoch: u64) -> Result<View, SnapshotError> {
                 v.virtual_ips.insert(name, number);
             })?,
             END => {
-                source.rows(0, |_: u8| {})?;
+                source.rows(count, |_: u8| {})?;
                 return Ok(view);
             }
             other => return source.damaged(format!("section {other} is unknown")),

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use lictor_wire::duration::go_quote;
+
 use super::lexer::{Kind, Token};
 use super::parser::{Item, Node};
 use crate::tree::{Entry, Object, Pos, Tree, Value};
@@ -20,26 +22,46 @@ pub fn fold(items: Vec<Item>, path: &str) -> Result<Object, String> {
         let path = format!("{path}.{name}");
         let labels: Vec<Token> = keys.collect();
         let found = index.get(&name).copied();
-        let old = found.map(|at| std::mem::replace(&mut object.entries[at].value.value, Value::Null));
+        let old =
+            found.map(|at| std::mem::replace(&mut object.entries[at].value.value, Value::Null));
         let value = if labels.is_empty() {
             value_over(&path, old, item.node, item.pos)?
         } else {
             // Labels nest: `a "b" { }` is `a { b { } }`.
             let mut value = value_over(&path, None, item.node, item.pos)?;
             for label in labels.iter().rev() {
-                let inner = Tree { value, pos: item.pos };
-                let entry = Entry { key: key_text(label)?, pos: label.pos, value: inner };
-                let object = Value::Object(Object { entries: vec![entry] });
-                value = Value::Blocks(vec![Tree { value: object, pos: label.pos }]);
+                let inner = Tree {
+                    value,
+                    pos: item.pos,
+                };
+                let entry = Entry {
+                    key: key_text(label)?,
+                    pos: label.pos,
+                    value: inner,
+                };
+                let object = Value::Object(Object {
+                    entries: vec![entry],
+                });
+                value = Value::Blocks(vec![Tree {
+                    value: object,
+                    pos: label.pos,
+                }]);
             }
-            join(&path, old, value)?
+            join(&path, old, value, item.pos)?
         };
-        let value = Tree { value, pos: item.pos };
+        let value = Tree {
+            value,
+            pos: item.pos,
+        };
         match found {
             Some(at) => object.entries[at].value = value,
             None => {
                 index.insert(name.clone(), object.entries.len());
-                object.entries.push(Entry { key: name, pos: key.pos, value });
+                object.entries.push(Entry {
+                    key: name,
+                    pos: key.pos,
+                    value,
+                });
             }
         }
     }
@@ -50,62 +72,84 @@ pub fn fold(items: Vec<Item>, path: &str) -> Result<Object, String> {
 fn value_over(path: &str, old: Option<Value>, node: Node, pos: Pos) -> Result<Value, String> {
     match node {
         Node::Object(items) => {
-            let object = Value::Object(fold(items, path)?);
-            join(path, old, Value::Blocks(vec![Tree { value: object, pos }]))
+            let object = Value::Object(fold(items, &format!("{path}[0]"))?);
+            join(
+                path,
+                old,
+                Value::Blocks(vec![Tree { value: object, pos }]),
+                pos,
+            )
         }
         Node::List(elements) => {
             let mut list = Vec::with_capacity(elements.len());
-            for (node, pos) in elements {
+            for (i, (node, pos)) in elements.into_iter().enumerate() {
+                let path = format!("{path}[{i}]");
                 let value = match node {
                     // Objects in lists stand for themselves, not for blocks.
-                    Node::Object(items) => Value::Object(fold(items, path)?),
-                    other => value_over(path, None, other, pos)?,
+                    Node::Object(items) => Value::Object(fold(items, &path)?),
+                    other => value_over(&path, None, other, pos)?,
                 };
                 list.push(Tree { value, pos });
             }
-            match old {
-                None | Some(Value::List(_) | Value::Blocks(_)) => join(path, old, Value::List(list)),
-                Some(old) => Err(unknown_type(path, &old, "*ast.ListType")),
-            }
+            join(path, old, Value::List(list), pos)
         }
         Node::Literal(token) => match old {
             None => literal(&token),
-            Some(old) => retyped(path, &old, &token),
+            Some(old) => retyped(path, &old, &token, pos),
         },
     }
 }
 
-/// Lists and blocks of one key are joined in order.
-fn join(name: &str, old: Option<Value>, new: Value) -> Result<Value, String> {
+/// Lists and blocks of one key are joined in order, as the sort that came first.
+fn join(path: &str, old: Option<Value>, new: Value, pos: Pos) -> Result<Value, String> {
+    let node = match new {
+        Value::List(_) => "*ast.ListType",
+        _ => "*ast.ObjectType",
+    };
     match (old, new) {
         (None, new) => Ok(new),
-        (Some(Value::Blocks(mut a)), Value::Blocks(b)) => {
-            a.extend(b);
-            Ok(Value::Blocks(a))
+        (Some(Value::Blocks(mut old)), Value::Blocks(new) | Value::List(new)) => {
+            for (i, tree) in new.into_iter().enumerate() {
+                match tree.value {
+                    Value::Object(_) => old.push(tree),
+                    other => {
+                        let node = match other {
+                            Value::List(_) => "*ast.ListType",
+                            _ => "*ast.LiteralType",
+                        };
+                        let at = tree.pos;
+                        return Err(format!(
+                            "At {at}: {path}[{i}]: not an object type for map ({node})"
+                        ));
+                    }
+                }
+            }
+            Ok(Value::Blocks(old))
         }
-        (Some(Value::List(mut a) | Value::Blocks(mut a)), Value::List(b) | Value::Blocks(b)) => {
-            a.extend(b);
-            Ok(Value::List(a))
+        (Some(Value::List(mut old)), Value::List(new) | Value::Blocks(new)) => {
+            old.extend(new);
+            Ok(Value::List(old))
         }
-        (Some(old), _) => Err(unknown_type(name, &old, "*ast.ObjectType")),
+        (Some(old), _) => Err(unknown_type(path, &old, node, pos)),
     }
 }
 
-fn unknown_type(name: &str, old: &Value, node: &str) -> String {
-    let kind = match old {
-        Value::Float(_) => "float",
-        other => other.go_kind(),
-    };
-    format!("{name}: unknown type for {kind} {node}")
+/// The complaint of the original decoder about two values of one key that do not go together.
+fn unknown_type(path: &str, old: &Value, node: &str, pos: Pos) -> String {
+    match old {
+        Value::String(_) => format!("At {pos}: {path}: unknown type for string {node}"),
+        Value::List(_) | Value::Blocks(_) => format!("At {pos}: unknown slice type: {node}"),
+        _ => format!("At {pos}: {path}: unknown type {node}"),
+    }
 }
 
 /// A later scalar read as the type of the earlier one.
-fn retyped(name: &str, old: &Value, token: &Token) -> Result<Value, String> {
+fn retyped(path: &str, old: &Value, token: &Token, pos: Pos) -> Result<Value, String> {
     let literal = literal(token)?;
-    let mismatch = || Err(unknown_type(name, old, "*ast.LiteralType"));
+    let mismatch = || Err(unknown_type(path, old, "*ast.LiteralType", pos));
     match (old, literal) {
         (Value::String(_), Value::String(s)) => Ok(Value::String(s)),
-        (Value::String(_), Value::Int(_) | Value::Float(_)) => Ok(Value::String(token.text.clone())),
+        (Value::String(_), Value::Int(_)) => Ok(Value::String(token.text.clone())),
         (Value::Int(_), Value::Int(i)) => Ok(Value::Int(i)),
         (Value::Int(_), Value::String(s)) => int(&s).map(Value::Int),
         (Value::Float(_), Value::Float(x)) => Ok(Value::Float(x)),
@@ -134,11 +178,19 @@ fn literal(token: &Token) -> Result<Value, String> {
         Kind::Number => int(text).map(Value::Int),
         Kind::Float => match text.parse::<f64>() {
             Ok(x) if x.is_finite() => Ok(Value::Float(x)),
-            Ok(_) => Err(format!("strconv.ParseFloat: parsing \"{text}\": value out of range")),
-            Err(_) => Err(format!("strconv.ParseFloat: parsing \"{text}\": invalid syntax")),
+            Ok(_) => Err(format!(
+                "strconv.ParseFloat: parsing {}: value out of range",
+                go_quote(text)
+            )),
+            Err(_) => Err(format!(
+                "strconv.ParseFloat: parsing {}: invalid syntax",
+                go_quote(text)
+            )),
         },
         Kind::Heredoc => Ok(Value::String(heredoc(text))),
-        _ => unquote(text).map(Value::String).ok_or_else(|| bad_escape(token)),
+        _ => unquote(text)
+            .map(Value::String)
+            .ok_or_else(|| bad_escape(token)),
     }
 }
 
@@ -157,7 +209,11 @@ fn int(text: &str) -> Result<i64, String> {
     if digits.is_empty() || !digits.chars().all(|c| c.is_digit(base)) {
         return Err(syntax());
     }
-    let signed = if negative { format!("-{digits}") } else { digits.to_string() };
+    let signed = if negative {
+        format!("-{digits}")
+    } else {
+        digits.to_string()
+    };
     i64::from_str_radix(&signed, base)
         .map_err(|_| format!("strconv.ParseInt: parsing \"{text}\": value out of range"))
 }
@@ -193,7 +249,9 @@ fn unquote(text: &str) -> Option<String> {
         let mut number = |start: u32, base: u32, count: usize| -> Option<u32> {
             let mut value = start;
             for _ in 0..count {
-                value = value.checked_mul(base)?.checked_add(chars.next()?.to_digit(base)?)?;
+                value = value
+                    .checked_mul(base)?
+                    .checked_add(chars.next()?.to_digit(base)?)?;
             }
             Some(value)
         };
@@ -223,7 +281,9 @@ fn unquote(text: &str) -> Option<String> {
 
 /// The lines of a heredoc, each with its line feed.
 fn heredoc(text: &str) -> String {
-    let Some((anchor, rest)) = text.split_once('\n') else { return String::new() };
+    let Some((anchor, rest)) = text.split_once('\n') else {
+        return String::new();
+    };
     let body = rest.strip_suffix('\n').unwrap_or(rest);
     let (lines, last) = match body.rfind('\n') {
         Some(at) => (&body[..=at], &body[at + 1..]),
@@ -233,10 +293,16 @@ fn heredoc(text: &str) -> String {
         return lines.to_string();
     }
     let indent = &last[..last.len() - last.trim_start().len()];
-    if !lines.split_inclusive('\n').all(|line| line.starts_with(indent)) {
+    if !lines
+        .split_inclusive('\n')
+        .all(|line| line.starts_with(indent))
+    {
         return lines.to_string();
     }
-    lines.split_inclusive('\n').map(|line| &line[indent.len()..]).collect()
+    lines
+        .split_inclusive('\n')
+        .map(|line| &line[indent.len()..])
+        .collect()
 }
 
 /// In HCL's own JSON every object is a block, except directly in a list.
@@ -248,10 +314,17 @@ pub fn blocks_of_json(tree: Tree) -> Tree {
                 let entries = object
                     .entries
                     .into_iter()
-                    .map(|entry| Entry { value: inner(entry.value, false), ..entry })
+                    .map(|entry| Entry {
+                        value: inner(entry.value, false),
+                        ..entry
+                    })
                     .collect();
                 let object = Value::Object(Object { entries });
-                if in_list { object } else { Value::Blocks(vec![Tree { value: object, pos }]) }
+                if in_list {
+                    object
+                } else {
+                    Value::Blocks(vec![Tree { value: object, pos }])
+                }
             }
             Value::List(items) => {
                 Value::List(items.into_iter().map(|item| inner(item, true)).collect())

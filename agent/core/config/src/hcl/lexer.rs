@@ -73,11 +73,22 @@ pub struct Lexer<'a> {
     broke: bool,
     /// The last error; scanning goes on until the parser stops.
     error: Option<(Pos, String)>,
+    /// The rest of the text is no longer looked at.
+    stopped: bool,
 }
 
 impl<'a> Lexer<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Lexer { bytes, offset: 0, line: 1, column: 0, before: (0, 1, 0, false), broke: false, error: None }
+        Lexer {
+            bytes,
+            offset: 0,
+            line: 1,
+            column: 0,
+            before: (0, 1, 0, false),
+            broke: false,
+            error: None,
+            stopped: false,
+        }
     }
 
     /// The error found last, if any. It outranks what the parser has to say.
@@ -86,11 +97,24 @@ impl<'a> Lexer<'a> {
     }
 
     fn pos(&self) -> Pos {
-        Pos { line: self.line, column: self.column }
+        Pos {
+            line: self.line,
+            column: self.column,
+        }
     }
 
-    fn fail(&mut self, text: impl Into<String>) {
-        self.error = Some((self.pos(), text.into()));
+    fn fail(&mut self, text: &str) {
+        if !self.stopped {
+            self.error = Some((self.pos(), text.to_string()));
+        }
+    }
+
+    /// An error behind which nothing is read any more: what follows from it is not told.
+    fn stop(&mut self, text: &str) -> Option<char> {
+        self.fail(text);
+        self.stopped = true;
+        self.offset = self.bytes.len();
+        None
     }
 
     /// The next character; `None` at the end and after bytes that are no text.
@@ -108,25 +132,13 @@ impl<'a> Lexer<'a> {
                 self.offset += len;
                 self.broke = c == '\n';
                 match c {
-                    '\0' => {
-                        self.fail("unexpected null character (0x00)");
-                        self.offset = self.bytes.len();
-                        None
-                    }
+                    '\0' => self.stop("unexpected null character (0x00)"),
                     // Kept from use by the original reader.
-                    '\u{e123}' => {
-                        self.fail("unicode code point U+E123 used by internal lexer");
-                        self.offset = self.bytes.len();
-                        None
-                    }
+                    '\u{e123}' => self.stop("unicode code point U+E123 reserved for internal use"),
                     c => Some(c),
                 }
             }
-            Err(()) => {
-                self.fail("illegal UTF-8 encoding");
-                self.offset = self.bytes.len();
-                None
-            }
+            Err(()) => self.stop("illegal UTF-8 encoding"),
         }
     }
 
@@ -163,7 +175,11 @@ impl<'a> Lexer<'a> {
             }
             let pos = self.pos();
             let Some(c) = c else {
-                return Token { kind: Kind::Eof, pos, text: String::new() };
+                return Token {
+                    kind: Kind::Eof,
+                    pos,
+                    text: String::new(),
+                };
             };
             let start = self.offset - c.len_utf8();
             if c == '#' || c == '/' {
@@ -264,17 +280,25 @@ impl<'a> Lexer<'a> {
         if first == '0' && matches!(self.peek(), Some('x' | 'X')) {
             self.next();
             let start = self.offset;
-            self.skip_while(|c| c.is_ascii_hexdigit());
+            let after = self.skip_while(|c| c.is_ascii_hexdigit());
             if self.offset == start {
-                self.fail("illegal hexadecimal number");
+                self.fail_at(after, "illegal hexadecimal number");
             }
             return Kind::Number;
         }
+        let start = self.offset;
         let after = self.skip_while(|c| c.is_ascii_digit());
         match after {
+            None if first != '0' => {
+                // Here the original reader looks past the end twice.
+                self.next();
+                Kind::Number
+            }
             Some('.') => {
                 self.next();
-                self.skip_while(|c| c.is_ascii_digit());
+                if self.peek().is_some_and(|c| c.is_ascii_digit()) {
+                    self.skip_while(|c| c.is_ascii_digit());
+                }
                 self.exponent();
                 Kind::Float
             }
@@ -282,17 +306,38 @@ impl<'a> Lexer<'a> {
                 self.exponent();
                 Kind::Float
             }
-            _ => Kind::Number,
+            _ => {
+                // Octal; of its digits the original reader does not look at the first here.
+                let digits = self.bytes.get(start..self.offset).unwrap_or_default();
+                if first == '0' && digits.iter().skip(1).any(|digit| *digit >= b'8') {
+                    self.fail_at(after, "illegal octal number");
+                }
+                Kind::Number
+            }
         }
     }
 
+    /// An error at the place of the character that [`Self::skip_while`] stopped at.
+    fn fail_at(&mut self, after: Option<char>, text: &str) {
+        if after.is_some() {
+            self.next();
+        }
+        self.fail(text);
+        if after.is_some() {
+            self.unread();
+        }
+    }
+
+    /// An exponent, if there is one. What stands in the place of its first digit belongs to it.
     fn exponent(&mut self) {
         if matches!(self.peek(), Some('e' | 'E')) {
             self.next();
             if matches!(self.peek(), Some('+' | '-')) {
                 self.next();
             }
-            self.skip_while(|c| c.is_ascii_digit());
+            if self.next().is_some_and(|c| c.is_ascii_digit()) {
+                self.skip_while(|c| c.is_ascii_digit());
+            }
         }
     }
 

@@ -26,7 +26,10 @@ pub fn parse(bytes: &[u8]) -> Result<Tree, String> {
     }
     let items = parser::parse(&text)?;
     let object = fold::fold(items, "root")?;
-    Ok(Tree { value: Value::Object(object), pos: crate::tree::Pos { line: 1, column: 1 } })
+    Ok(Tree {
+        value: Value::Object(object),
+        pos: crate::tree::Pos { line: 1, column: 1 },
+    })
 }
 
 fn replace_crlf(bytes: &[u8]) -> Vec<u8> {

@@ -42,23 +42,30 @@ struct Parser<'a> {
     token: Token,
     again: bool,
     depth: usize,
+    /// A value was expected where a `}` stands.
+    missing_value: bool,
 }
 
 /// Reads a whole file.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Item>, String> {
     let mut parser = Parser {
         lexer: Lexer::new(bytes),
-        token: Token { kind: Kind::Eof, pos: Pos::default(), text: String::new() },
+        token: Token {
+            kind: Kind::Eof,
+            pos: Pos::default(),
+            text: String::new(),
+        },
         again: false,
         depth: 0,
+        missing_value: false,
     };
-    let result = parser.items(false);
+    let mut items = Vec::new();
+    let result = parser.items(false, &mut items);
     if let Some((pos, text)) = parser.lexer.take_error() {
         return Err(format!("At {pos}: {text}"));
     }
     match result {
-        Ok(items) => Ok(items),
-        Err(Stop::End) => Ok(Vec::new()),
+        Ok(()) | Err(Stop::End) => Ok(items),
         Err(Stop::Error(pos, text)) => Err(format!("At {pos}: {text}")),
     }
 }
@@ -79,19 +86,18 @@ impl Parser<'_> {
     }
 
     /// Items until the file or the enclosing object ends.
-    fn items(&mut self, inner: bool) -> Result<Vec<Item>, Stop> {
-        let mut items = Vec::new();
+    fn items(&mut self, inner: bool, items: &mut Vec<Item>) -> Result<(), Stop> {
         loop {
             if inner {
                 let kind = self.scan();
                 self.unscan();
                 if kind == Kind::RBrace {
-                    return Ok(items);
+                    return Ok(());
                 }
             }
             match self.item() {
                 Ok(item) => items.push(item),
-                Err(Stop::End) => return Ok(items),
+                Err(Stop::End) => return Ok(()),
                 Err(stop) => return Err(stop),
             }
             // A comma between items means nothing.
@@ -149,7 +155,10 @@ impl Parser<'_> {
                 other => {
                     return error(
                         pos,
-                        format!("expected: IDENT | STRING | ASSIGN | LBRACE got: {}", other.name()),
+                        format!(
+                            "expected: IDENT | STRING | ASSIGN | LBRACE got: {}",
+                            other.name()
+                        ),
                     );
                 }
             }
@@ -167,7 +176,11 @@ impl Parser<'_> {
             Kind::LBrack => self.list()?,
             Kind::Eof => return Err(Stop::End),
             other => {
-                return error(pos, format!("Unknown token: {pos} {} {}", other.name(), self.token.text));
+                self.missing_value = other == Kind::RBrace;
+                return error(
+                    pos,
+                    format!("Unknown token: {pos} {} {}", other.name(), self.token.text),
+                );
             }
         };
         Ok((node, pos))
@@ -176,7 +189,13 @@ impl Parser<'_> {
     /// An object whose `{` has been read.
     fn object(&mut self) -> Result<Node, Stop> {
         self.deeper()?;
-        let items = self.items(true)?;
+        let mut items = Vec::new();
+        match self.items(true, &mut items) {
+            // An oddity of the original: a `}` in the place of a value is passed over, and with it
+            // the key.
+            Err(Stop::Error(..)) if self.missing_value => self.missing_value = false,
+            other => other?,
+        }
         self.depth -= 1;
         let kind = self.scan();
         if kind != Kind::RBrace {
@@ -199,7 +218,10 @@ impl Parser<'_> {
             if need_comma && !matches!(kind, Kind::Comma | Kind::RBrack) {
                 return error(
                     pos,
-                    format!("error parsing list, expected comma or list end, got: {}", kind.name()),
+                    format!(
+                        "error parsing list, expected comma or list end, got: {}",
+                        kind.name()
+                    ),
                 );
             }
             let node = match kind {
@@ -235,7 +257,10 @@ impl Parser<'_> {
     fn deeper(&mut self) -> Result<(), Stop> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return error(self.token.pos, format!("nested deeper than {MAX_DEPTH} levels"));
+            return error(
+                self.token.pos,
+                format!("nested deeper than {MAX_DEPTH} levels"),
+            );
         }
         Ok(())
     }
@@ -249,5 +274,8 @@ fn within(stop: Stop, pos: Pos, what: &str) -> Result<Node, Stop> {
         Stop::Error(at, text) if text.starts_with("nested deeper") => return error(at, text),
         Stop::Error(at, text) => format!("At {at}: {text}"),
     };
-    error(pos, format!("error while trying to parse {what} within list: {inner}"))
+    error(
+        pos,
+        format!("error while trying to parse {what} within list: {inner}"),
+    )
 }

@@ -89,7 +89,7 @@ pub fn to_string<T: Serialize + ?Sized>(value: &T) -> String {
     String::from_utf8(to_vec(value)).unwrap_or_default()
 }
 
-/// JSON with four blanks and a newline at its end, as `?pretty` gives it.
+/// JSON with four blanks, as `?pretty` gives it (which adds a newline).
 pub fn to_pretty<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     let inner = PrettyFormatter::with_indent(b"    ");
@@ -98,7 +98,6 @@ pub fn to_pretty<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
         out.clear();
         out.extend_from_slice(b"null");
     }
-    out.push(b'\n');
     out
 }
 
@@ -112,11 +111,11 @@ mod tests {
     }
 
     #[test]
-    fn pretty_is_four_blanks_and_a_newline() {
+    fn pretty_is_four_blanks() {
         let v = serde_json::json!({"a": [1], "b": {}, "c": []});
         assert_eq!(
             String::from_utf8(to_pretty(&v)).unwrap(),
-            "{\n    \"a\": [\n        1\n    ],\n    \"b\": {},\n    \"c\": []\n}\n"
+            "{\n    \"a\": [\n        1\n    ],\n    \"b\": {},\n    \"c\": []\n}"
         );
     }
 

@@ -1,0 +1,22 @@
+//! The endpoints, one method each.
+
+mod agent;
+mod catalog;
+mod kv;
+mod session;
+
+pub use agent::MemberQuery;
+pub use kv::KvWrite;
+
+use crate::client::Client;
+use crate::error::Error;
+
+impl Client {
+    /// The Raft address of the leader; empty while there is none.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn leader(&self) -> Result<String, Error> {
+        self.get("/v1/status/leader", &Default::default()).await.map(|(leader, _)| leader)
+    }
+}

@@ -1,0 +1,577 @@
+//! The handle that everything else uses.
+
+use crate::config::config;
+use crate::directory;
+use crate::disk::RealFs;
+use crate::error::{FatalError, ProposeError, ReadError, ServeError, StartError};
+use crate::log::{LogCloser, LogStore, Shared};
+use crate::machine::{Link, Machine, SnapshotData};
+use crate::network::{self, Network, NoPeers, Request, Response, Transport};
+use crate::snapshot::{self, SnapshotStore};
+use crate::status::{self, Leadership, Role, Status};
+use crate::types::{LogId, Proposal, ServerInfo, TypeConfig};
+use lictor_state::{Changes, Entry, Outcome, View};
+use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
+use openraft::{ChangeMembers, LinearizerOption, Raft, RaftMetrics, ReadPolicy};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How long a write may take on a cluster of several servers before its outcome is called unknown.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a write or read waits for a new leader to hear from its quorum, or for a view to catch up.
+const SETTLE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often it asks meanwhile.
+const SETTLE_STEP: Duration = Duration::from_millis(2);
+
+/// Where the log and the snapshots are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In memory: all is gone when the process ends.
+    Memory,
+    /// In this directory, which is made if need be.
+    Directory(PathBuf),
+}
+
+/// How a server is to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Who it is, and where the others find it.
+    pub server: ServerInfo,
+    /// Where it stores.
+    pub storage: Storage,
+    /// Whether it makes itself the only voter of a new cluster if its log is empty.
+    pub bootstrap: bool,
+    /// Consul's `raft_multiplier`: stretches heartbeats and elections.
+    pub multiplier: u32,
+    /// A snapshot is made after this many entries.
+    pub snapshot_threshold: u64,
+    /// How many entries stay in the log behind a snapshot, at least.
+    pub trailing_logs: u64,
+}
+
+/// Who is told what the state has become.
+///
+/// Both are called from the task that applies, one at a time and in order, and before any answer
+/// goes out; they must return quickly.
+pub trait Publish: Send + Sync + 'static {
+    /// A batch was applied.
+    fn publish(&self, view: View, changes: &Changes);
+
+    /// The state was replaced: at the start, once, before [`Consensus::start`] returns; later when
+    /// another server sent a snapshot. What was derived from an older view is void.
+    fn restored(&self, view: View);
+}
+
+/// What became of a proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The index of its entry.
+    pub index: u64,
+    /// What the state made of it.
+    pub outcome: Outcome,
+}
+
+/// What a read wants to know for certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Every write acknowledged before is visible, trusting that clocks run at about one rate.
+    Default,
+    /// The same, trusting no clock: a quorum is asked.
+    Consistent,
+}
+
+/// Consensus among the servers of a datacenter, of which this process is one.
+#[derive(Clone)]
+pub struct Consensus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: u64,
+    server: ServerInfo,
+    raft: Raft<TypeConfig, Machine>,
+    log: Arc<Shared>,
+    link: Arc<Link>,
+    store: Option<Arc<SnapshotStore>>,
+    closer: Option<LogCloser>,
+    /// Held while the directory is in use.
+    lock: Mutex<Option<std::fs::File>>,
+    /// The only voter leads, and all that was committed is applied: its own view is the truth.
+    sole: AtomicBool,
+    /// Changes of the servers that were begun and not ended: until then nobody is alone.
+    changing: AtomicU64,
+    leads: AtomicBool,
+    stopped: AtomicBool,
+    received: AtomicU64,
+    lease: Duration,
+    leadership: watch::Sender<Leadership>,
+    fatal: watch::Receiver<Option<Arc<str>>>,
+}
+
+impl Consensus {
+    /// Starts a server that has no way to others.
+    ///
+    /// A single voter leads when this returns. Nothing on the disk was changed if it fails.
+    pub async fn start(options: Options, publish: Arc<dyn Publish>) -> Result<Consensus, StartError> {
+        Consensus::start_with(options, publish, Arc::new(NoPeers)).await
+    }
+
+    /// Starts a server.
+    pub async fn start_with(
+        options: Options,
+        publish: Arc<dyn Publish>,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Consensus, StartError> {
+        let Options { server, storage, bootstrap, multiplier, snapshot_threshold, trailing_logs } = options;
+        let id = server.id();
+        let memory = storage == Storage::Memory;
+        let config = config(multiplier, snapshot_threshold, trailing_logs, memory);
+        // The lease that is trusted is shorter than the one that followers grant.
+        let lease = Duration::from_millis(config.election_timeout_min / 2);
+        let config = config.validate().map_err(|e| StartError::Options(e.to_string()))?;
+        let link = Arc::new(Link::new(publish));
+        let (fatal_sender, fatal) = watch::channel(None);
+
+        let mut empty = true;
+        let (log, machine, store, closer, lock) = match storage {
+            Storage::Memory => (LogStore::memory(), Machine::new(None, None, link.clone()), None, None, None),
+            Storage::Directory(dir) => {
+                let (epoch, own, at) = (link.next_epoch(), server.node_id.clone(), dir.clone());
+                let open = move || -> Result<_, StartError> {
+                    let lock = directory::lock(&at)?;
+                    Ok((lock, directory::open(Arc::new(RealFs), &at, Some(&own), epoch)?))
+                };
+                let joined = tokio::task::spawn_blocking(open).await;
+                let (lock, opened) = joined.map_err(|e| StartError::Raft(e.to_string()))??;
+                empty = opened.content.last.is_none() && opened.newest.is_none() && opened.content.vote.is_none();
+                let (log, closer) = LogStore::file(opened.log, &opened.content, opened.floor, fatal_sender.clone())
+                    .map_err(|e| StartError::io(dir, e))?;
+                let store = Arc::new(opened.store);
+                let machine = Machine::new(opened.newest, Some(store.clone()), link.clone());
+                (log, machine, Some(store), Some(closer), Some(lock))
+            }
+        };
+
+        let shared = log.handle();
+        let network = Network { transport, store: store.clone() };
+        let raft = Raft::build(id, Arc::new(config), network, log, machine).await.map_err(raft_failed)?;
+        link.go_live();
+        raft.run();
+        let inner = Arc::new(Inner {
+            id,
+            server,
+            raft,
+            log: shared,
+            link,
+            store,
+            closer,
+            lock: Mutex::new(lock),
+            sole: AtomicBool::new(false),
+            changing: AtomicU64::new(0),
+            leads: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            received: AtomicU64::new(0),
+            lease,
+            leadership: watch::Sender::default(),
+            fatal,
+        });
+        let consensus = Consensus { inner };
+        let begun = consensus.begin(empty && bootstrap).await;
+        if let Err(error) = begun {
+            consensus.shutdown().await;
+            return Err(error);
+        }
+        tokio::spawn(watch_over(consensus.inner.clone(), fatal_sender));
+        Ok(consensus)
+    }
+
+    /// Makes a cluster or takes up the lead of one's own; leaves it to time if there are others.
+    async fn begin(&self, bootstrap: bool) -> Result<(), StartError> {
+        let Inner { id, raft, server, .. } = &*self.inner;
+        if bootstrap {
+            raft.initialize(BTreeMap::from([(*id, server.clone())])).await.map_err(|e| StartError::Raft(e.to_string()))?;
+        }
+        let mut metrics = raft.server_metrics();
+        let alone = || async {
+            let known = raft.with_raft_state(|state| state.membership_state.effective().clone()).await;
+            known.map(|m| status::alone(&m, *id)).map_err(raft_failed)
+        };
+        if !alone().await? {
+            raft.runtime_config().tick(true);
+            return Ok(());
+        }
+        if !bootstrap {
+            raft.trigger().elect(false).await.map_err(raft_failed)?;
+        }
+        while !metrics.borrow_and_update().state.is_leader() {
+            metrics.changed().await.map_err(|_| StartError::Raft(self.inner.end()))?;
+        }
+        // Answers when everything before is applied and published.
+        raft.ensure_linearizable(ReadPolicy::ReadIndex).await.map_err(|e| StartError::Raft(e.to_string()))?;
+        self.inner.take_lead();
+        // A server may come back with another address or name.
+        let known = raft.server_metrics().borrow_watched().membership_config.get_node(id).cloned();
+        if known.as_ref() != Some(server) {
+            let change = ChangeMembers::SetNodes(BTreeMap::from([(*id, server.clone())]));
+            raft.change_membership(change, true).await.map_err(|e| StartError::Raft(e.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Proposes an entry and waits until it is applied here.
+    ///
+    /// Dropping the future does not take the proposal back.
+    pub async fn propose(&self, entry: Entry) -> Result<Applied, ProposeError> {
+        let inner = &*self.inner;
+        if inner.stopped.load(Ordering::Acquire) {
+            return Err(ProposeError::Stopped);
+        }
+        let proposal = Proposal(Arc::new(entry));
+        if inner.sole.load(Ordering::Acquire) {
+            return inner.write(proposal).await;
+        }
+        match tokio::time::timeout(WRITE_LIMIT, inner.write(proposal)).await {
+            Ok(result) => result,
+            Err(_) => Err(ProposeError::Unknown("no quorum has confirmed it in time")),
+        }
+    }
+
+    /// Returns when this server's view shows every write that was acknowledged before the call.
+    ///
+    /// Take the view after it returned. A single voter answers at once.
+    pub async fn read_barrier(&self, consistency: Consistency) -> Result<(), ReadError> {
+        if self.inner.sole.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.inner.barrier(consistency).await.map(|_| ())
+    }
+
+    /// For a follower that asks the leader: the index that its view must have reached to answer a
+    /// read that began before this call. Only the leader knows it.
+    pub async fn read_index(&self, consistency: Consistency) -> Result<u64, ReadError> {
+        self.inner.barrier(consistency).await
+    }
+
+    /// Returns when this server's view has reached the index.
+    pub async fn wait_applied(&self, index: u64, limit: Duration) -> Result<(), ReadError> {
+        let wait = self.inner.raft.wait(Some(limit));
+        match wait.applied_index_at_least(Some(index), "reached the index").await {
+            Ok(_) => Ok(()),
+            Err(openraft::metrics::WaitError::Timeout(..)) => Err(ReadError::Behind),
+            Err(_) => Err(ReadError::Stopped),
+        }
+    }
+
+    /// Whether this server leads, and has applied all that was committed before it did.
+    pub fn is_leader(&self) -> bool {
+        self.inner.leads.load(Ordering::Acquire)
+    }
+
+    /// Follows who leads.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.subscribe()
+    }
+
+    /// How the server stands.
+    pub fn status(&self) -> Status {
+        let metrics = self.inner.raft.metrics();
+        // The guard holds up consensus: it lives no longer than the copy takes.
+        let metrics: RaftMetrics<TypeConfig> = metrics.borrow_watched().clone();
+        Status::of(&metrics, self.inner.log.last())
+    }
+
+    /// Who this server is.
+    pub fn server(&self) -> &ServerInfo {
+        &self.inner.server
+    }
+
+    /// Makes a snapshot now and waits until it is there.
+    pub async fn snapshot(&self) -> Result<(), ReadError> {
+        let raft = &self.inner.raft;
+        let target: Option<LogId> = raft.metrics().borrow_watched().last_applied;
+        raft.trigger().snapshot().await.map_err(|_| ReadError::Stopped)?;
+        match raft.wait(None).metrics(|m| m.snapshot >= target, "a snapshot was made").await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ReadError::Stopped),
+        }
+    }
+
+    /// Changes who belongs to the cluster: these vote, these follow without a vote, all others
+    /// are removed. Servers that are new to the cluster must be listening. Only the leader can.
+    pub async fn change_servers(&self, voters: &[ServerInfo], learners: &[ServerInfo]) -> Result<(), ProposeError> {
+        let Inner { raft, sole, changing, .. } = &*self.inner;
+        if self.inner.stopped.load(Ordering::Acquire) {
+            return Err(ProposeError::Stopped);
+        }
+        // From here on others may come to lead: they take part in reads and keep time. A change
+        // that is given up midway never ends in this sense.
+        changing.fetch_add(1, Ordering::SeqCst);
+        sole.store(false, Ordering::SeqCst);
+        raft.runtime_config().tick(true);
+        let result = self.replace_servers(voters, learners).await;
+        changing.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+
+    async fn replace_servers(&self, voters: &[ServerInfo], learners: &[ServerInfo]) -> Result<(), ProposeError> {
+        let raft = &self.inner.raft;
+        let failed = |e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>| self.inner.refused(e);
+        let nodes: BTreeMap<u64, ServerInfo> = voters.iter().chain(learners).map(|s| (s.id(), s.clone())).collect();
+        for (id, server) in &nodes {
+            // Blocking: a voter that has nothing yet would hold up every commit.
+            raft.add_learner(*id, server.clone(), true).await.map_err(failed)?;
+        }
+        raft.change_membership(ChangeMembers::SetNodes(nodes.clone()), true).await.map_err(failed)?;
+        let ids: BTreeSet<u64> = voters.iter().map(ServerInfo::id).collect();
+        raft.change_membership(ChangeMembers::ReplaceAllVoters(ids), true).await.map_err(failed)?;
+        let membership = raft.metrics().borrow_watched().membership_config.clone();
+        let gone: BTreeSet<u64> = membership.nodes().map(|(id, _)| *id).filter(|id| !nodes.contains_key(id)).collect();
+        if !gone.is_empty() {
+            raft.change_membership(ChangeMembers::RemoveNodes(gone), true).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Hands the lead to another voter. It is asked, not waited for: see [`Consensus::leadership`].
+    pub async fn transfer_leadership(&self, to: &ServerInfo) -> Result<(), ProposeError> {
+        self.inner.raft.trigger().transfer_leader(to.id()).await.map_err(|_| ProposeError::Stopped)
+    }
+
+    /// Answers a request that a [`Transport`] brought.
+    pub async fn serve(&self, request: &[u8]) -> Result<Vec<u8>, ServeError> {
+        let raft = &self.inner.raft;
+        let stopped = |_| ServeError::Stopped;
+        let response = match network::decode::<Request>(request)? {
+            Request::Append(rpc) => Response::Append(raft.append_entries(rpc).await.map_err(stopped)?),
+            Request::Vote(rpc) => Response::Vote(raft.vote(rpc).await.map_err(stopped)?),
+            Request::PreVote(rpc) => Response::Vote(raft.pre_vote(rpc).await.map_err(stopped)?),
+            Request::Transfer(rpc) => {
+                Response::Transfer(raft.handle_transfer_leader(rpc).await.map_err(|_| ServeError::Stopped)?)
+            }
+        };
+        Ok(network::encode(&response))
+    }
+
+    /// Takes in a snapshot that a [`Transport`] brought. `body` is read on a thread that may block.
+    pub async fn serve_snapshot(&self, head: &[u8], body: impl Read + Send + 'static) -> Result<Vec<u8>, ServeError> {
+        let (vote, meta) = network::decode_snapshot_head(head)?;
+        let (store, epoch) = (self.inner.store.clone(), self.inner.link.next_epoch());
+        let number = self.inner.received.fetch_add(1, Ordering::Relaxed);
+        let receive = move || -> Result<(PathBuf, View), std::io::Error> {
+            let mut body = body;
+            let staged = match &store {
+                Some(store) => store.stage(number, |out| std::io::copy(&mut body, &mut { out }).map(|_| ()))?,
+                None => PathBuf::new(),
+            };
+            let loaded = match &store {
+                Some(store) => snapshot::read(&mut std::io::BufReader::new(store.reader(&staged)?), epoch),
+                None => snapshot::read(&mut std::io::BufReader::new(body), epoch),
+            };
+            match loaded.and_then(|read| read.map_err(|e| std::io::Error::other(e.to_string()))) {
+                Ok(loaded) => Ok((staged, loaded.view)),
+                Err(error) => {
+                    store.iter().for_each(|store| store.discard(&staged));
+                    Err(error)
+                }
+            }
+        };
+        let received = tokio::task::spawn_blocking(receive).await;
+        let received = received.map_err(|e| ServeError::Snapshot(e.to_string()))?;
+        let (staged, view) = received.map_err(|e| ServeError::Snapshot(e.to_string()))?;
+        let data = SnapshotData::Received(view, self.inner.store.is_some().then_some(staged));
+        let snapshot = openraft::Snapshot { meta, snapshot: data };
+        let answer = self.inner.raft.install_full_snapshot(vote, snapshot).await.map_err(|_| ServeError::Stopped)?;
+        Ok(network::encode(&Response::Snapshot(answer)))
+    }
+
+    /// Returns when consensus has ended for a reason that a restart may mend: the disk refuses, or
+    /// something is damaged. Never returns after an ordinary [`Consensus::shutdown`].
+    pub async fn fatal(&self) -> FatalError {
+        let mut fatal = self.inner.fatal.clone();
+        loop {
+            if let Some(why) = fatal.borrow_and_update().clone() {
+                return FatalError(why);
+            }
+            if fatal.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Stops: what is under way is stored, the log closed, the directory free for another process.
+    pub async fn shutdown(&self) {
+        let inner = &*self.inner;
+        inner.sole.store(false, Ordering::Release);
+        inner.leads.store(false, Ordering::Release);
+        inner.stopped.store(true, Ordering::Release);
+        // An error here tells of a panic in a task, which has been reported by then.
+        let _ = inner.raft.shutdown().await;
+        if let Some(closer) = &inner.closer {
+            closer.close().await;
+        }
+        if let Some(store) = inner.store.clone() {
+            // It can only fail with the thread that it would wait for.
+            let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        }
+        drop(inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+fn raft_failed(error: openraft::errors::Fatal<TypeConfig>) -> StartError {
+    StartError::Raft(error.to_string())
+}
+
+impl Inner {
+    /// Why consensus has ended.
+    fn end(&self) -> String {
+        if let Some(why) = &*self.fatal.borrow() {
+            return why.to_string();
+        }
+        let state = self.raft.metrics().borrow_watched().running_state.clone();
+        state.err().map_or_else(|| "consensus has stopped".to_owned(), |e| format!("consensus has stopped: {e}"))
+    }
+
+    /// Notes that this server leads and is up to date.
+    fn take_lead(&self) {
+        let metrics: RaftServerMetrics<TypeConfig> = self.raft.server_metrics().borrow_watched().clone();
+        let settled = metrics.membership_config == metrics.committed_membership_config;
+        let alone = settled && status::alone(&metrics.membership_config, self.id);
+        let unchanging = || self.changing.load(Ordering::SeqCst) == 0;
+        self.leads.store(true, Ordering::Release);
+        self.sole.store(alone && unchanging(), Ordering::SeqCst);
+        // One may have begun between the question and the answer.
+        if !unchanging() {
+            self.sole.store(false, Ordering::SeqCst);
+        } else if alone && metrics.membership_config.nodes().count() == 1 {
+            self.raft.runtime_config().tick(false);
+        }
+    }
+
+    async fn write(&self, proposal: Proposal) -> Result<Applied, ProposeError> {
+        let started = Instant::now();
+        loop {
+            match self.raft.client_write(proposal.clone()).await {
+                Ok(done) => return Ok(Applied { index: done.log_id.index, outcome: done.data }),
+                // A new leader whose quorum has not answered yet: the same again, here.
+                Err(RaftError::APIError(ClientWriteError::ForwardToLeader(ForwardToLeader {
+                    reason: ForwardReason::LeaseExpired,
+                    ..
+                }))) if started.elapsed() < SETTLE_LIMIT => tokio::time::sleep(SETTLE_STEP).await,
+                Err(error) => return Err(self.refused(error)),
+            }
+        }
+    }
+
+    fn refused(&self, error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {
+        match error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => match to.leader_node {
+                Some(leader) if to.leader_id != Some(self.id) => ProposeError::NotLeader { leader },
+                _ => ProposeError::NoLeader,
+            },
+            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
+                ProposeError::Unknown("the leader has changed")
+            }
+            // Only changes of the membership are answered like this: nothing was appended.
+            RaftError::APIError(error) => {
+                tracing::warn!(%error, "a change of the servers was refused");
+                ProposeError::NoLeader
+            }
+            RaftError::Fatal(_) => ProposeError::Unknown("the server has stopped"),
+        }
+    }
+
+    async fn barrier(&self, consistency: Consistency) -> Result<u64, ReadError> {
+        let started = Instant::now();
+        if consistency == Consistency::Default {
+            let lease = LinearizerOption::new(Some(self.lease), false).with_wait_timeout(Duration::ZERO);
+            if let Ok(read) = self.raft.ensure_linearizable(lease).await {
+                return Ok(read.index());
+            }
+        }
+        loop {
+            match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+                Ok(read) => return Ok(read.index()),
+                Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => match to.leader_node {
+                    Some(leader) if to.leader_id != Some(self.id) => return Err(ReadError::NotLeader { leader }),
+                    _ if to.reason != ForwardReason::LeaseExpired || started.elapsed() >= SETTLE_LIMIT => {
+                        return Err(ReadError::NoLeader);
+                    }
+                    _ => tokio::time::sleep(SETTLE_STEP).await,
+                },
+                Err(RaftError::APIError(_)) => return Err(ReadError::NoLeader),
+                Err(RaftError::Fatal(_)) => return Err(ReadError::Stopped),
+            }
+        }
+    }
+}
+
+/// Follows the state of consensus until it ends.
+async fn watch_over(inner: Arc<Inner>, fatal: watch::Sender<Option<Arc<str>>>) {
+    let mut metrics = inner.raft.server_metrics();
+    loop {
+        let now: RaftServerMetrics<TypeConfig> = metrics.borrow_and_update().clone();
+        let role = Role::of(now.state);
+        if !status::alone(&now.membership_config, inner.id) {
+            inner.sole.store(false, Ordering::Release);
+        }
+        if now.membership_config.nodes().count() != 1 {
+            inner.raft.runtime_config().tick(true);
+        }
+        if role != Role::Leader {
+            inner.sole.store(false, Ordering::Release);
+            inner.leads.store(false, Ordering::Release);
+        }
+        let mut leads = role == Role::Leader;
+        if leads && !(inner.leads.load(Ordering::Acquire) && inner.leadership.borrow().term == now.vote.leader_id.term) {
+            // A leader begins its work when all that was committed before is in its view.
+            leads = tokio::select! {
+                ready = inner.raft.ensure_linearizable(ReadPolicy::ReadIndex) => ready.is_ok(),
+                _ = metrics.changed() => false,
+            };
+        }
+        if leads && !inner.stopped.load(Ordering::Acquire) {
+            inner.take_lead();
+        }
+        let news = Leadership {
+            is_leader: leads,
+            leader: status::server(&now.membership_config, now.current_leader),
+            term: now.vote.leader_id.term,
+        };
+        inner.leadership.send_if_modified(|old| {
+            let changed = *old != news;
+            *old = news;
+            changed
+        });
+        if role == Role::Leader && !leads {
+            // Not ready yet, or something has changed meanwhile: look again.
+            tokio::time::sleep(SETTLE_STEP).await;
+            if inner.raft.metrics().borrow_watched().running_state.is_err() {
+                break;
+            }
+            continue;
+        }
+        if metrics.changed().await.is_err() {
+            break;
+        }
+    }
+    inner.sole.store(false, Ordering::Release);
+    inner.leads.store(false, Ordering::Release);
+    inner.leadership.send_replace(Leadership::default());
+    if !inner.stopped.swap(true, Ordering::AcqRel) {
+        fatal.send_if_modified(|why| {
+            let unknown = why.is_none();
+            why.get_or_insert_with(|| inner.end().into());
+            unknown
+        });
+    }
+}

@@ -1,0 +1,121 @@
+//! The little of a file system that the storage needs, as a seam: the tests put a disk behind it
+//! that forgets what was not flushed.
+
+mod guard;
+
+pub(crate) use guard::{Guarded, guarded};
+
+use redb::StorageBackend;
+use std::fmt::Debug;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// What the storage asks of the system. Names are durable after [`Fs::sync_dir`] of their
+/// directory, contents after [`Output::sync`] or the backend's `sync_data`.
+pub(crate) trait Fs: Debug + Send + Sync + 'static {
+    /// Makes a directory and its parents.
+    fn make_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The names in a directory.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Whether there is such a file.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// A new file, or an emptied one.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>>;
+    /// Opens a file for reading.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
+    /// Gives a file another name, replacing what had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The file of a database, made if it is not there.
+    fn database(&self, path: &Path) -> io::Result<Box<dyn StorageBackend>>;
+}
+
+/// A file being written.
+pub(crate) trait Output: Write + Send {
+    /// Makes what was written durable.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl Output for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+/// The file system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RealFs;
+
+impl Fs for RealFs {
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+        Ok(Box::new(File::create(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn database(&self, path: &Path) -> io::Result<Box<dyn StorageBackend>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        redb::backends::FileBackend::new(file).map(|b| Box::new(b) as Box<dyn StorageBackend>).map_err(io::Error::other)
+    }
+}
+
+/// Writes a file so that it is there whole or not at all: aside, flushed, renamed, its directory
+/// flushed. `aside` is in the same directory; a leftover of it is overwritten.
+pub(crate) fn write_whole(
+    fs: &dyn Fs,
+    dir: &Path,
+    aside: &str,
+    name: &str,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let (aside, path) = (dir.join(aside), dir.join(name));
+    let mut out = io::BufWriter::with_capacity(1 << 16, Sink(fs.create(&aside)?));
+    content(&mut out)?;
+    out.flush()?;
+    out.get_mut().0.sync()?;
+    drop(out);
+    fs.rename(&aside, &path)?;
+    fs.sync_dir(dir)
+}
+
+struct Sink(Box<dyn Output>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}

@@ -1,0 +1,94 @@
+//! `/v1/coordinate`: where nodes are in the network.
+
+use super::catalog::coordinate_request;
+use super::options::ReadOptions;
+use super::read::{self, Read, body};
+use super::{Call, HttpError, Reply};
+use crate::agent::Shared;
+use bytes::Bytes;
+use http::StatusCode;
+use lictor_state::{CoordinateUpdate, View, WatchKey, fold};
+use std::sync::Arc;
+
+fn enabled(shared: &Shared) -> Result<(), HttpError> {
+    if shared.config().disable_coordinates {
+        return Err(HttpError::new(StatusCode::UNAUTHORIZED, "Coordinate support disabled"));
+    }
+    Ok(())
+}
+
+/// `GET /v1/coordinate/datacenters`
+pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
+    enabled(shared)?;
+    let own = serde_json::json!([{
+        "Datacenter": shared.datacenter,
+        "AreaID": "wan",
+        "Coordinates": [{ "Node": shared.node_name, "Segment": "", "Coord": shared.coordinate() }],
+    }]);
+    Ok(Reply::json(shared, call, &own))
+}
+
+/// `GET /v1/coordinate/nodes`
+pub async fn nodes(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
+    enabled(shared)?;
+    let options = ReadOptions::of(call, &shared.live().wait, false)?;
+    let segment = call.params.get("segment").to_owned();
+    let answer = |view: &View| {
+        let rows = if segment.is_empty() { view.coordinates() } else { Vec::new() };
+        Ok(body(shared, call, &rows))
+    };
+    let read = Read {
+        keys: &|_| vec![WatchKey::Coordinates],
+        index: &|view| view.tables().coordinates,
+        answer: &answer,
+        shareable: true,
+        names_consistency: false,
+    };
+    read::run(shared, call, &options, &read).await
+}
+
+/// `GET /v1/coordinate/node/:node`
+pub async fn node(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
+    enabled(shared)?;
+    let options = ReadOptions::of(call, &shared.live().wait, false)?;
+    let name = call.rest.clone();
+    // An unknown node has no index to wait on: the answer comes at once and bare.
+    read::own_datacenter(shared, call)?;
+    read::barrier(shared, options.freshness).await?;
+    if shared.store.view().coordinate_of(&name).is_none() {
+        return Ok(Reply::bare(StatusCode::NOT_FOUND, Bytes::new()));
+    }
+    let answer = |view: &View| {
+        Ok(match view.coordinate_of(&name) {
+            Some(row) => body(shared, call, &[row]),
+            None => read::Found::Missing,
+        })
+    };
+    let read = Read {
+        keys: &|_| vec![WatchKey::NodeCoordinate(fold(&name))],
+        index: &|view| view.tables().coordinates,
+        answer: &answer,
+        shareable: true,
+        names_consistency: false,
+    };
+    read::run(shared, call, &options, &read).await
+}
+
+/// `PUT /v1/coordinate/update`
+pub async fn update(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
+    enabled(shared)?;
+    let r = coordinate_request(&call.document().await?)?;
+    if !r.datacenter.is_empty() && r.datacenter != shared.datacenter {
+        return Err(read::no_path());
+    }
+    read::own_datacenter(shared, call)?;
+    let coord = r.coord.unwrap_or_default();
+    if !coord.is_compatible() {
+        return Err(HttpError::internal("incompatible coordinate"));
+    }
+    if !coord.is_valid() {
+        return Err(HttpError::internal("invalid coordinate"));
+    }
+    shared.leader.coordinate(CoordinateUpdate { node: r.node, coord });
+    Ok(Reply::empty())
+}

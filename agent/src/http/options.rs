@@ -1,0 +1,260 @@
+//! The query string: parameters, and the options that every read understands.
+
+use super::{Call, HttpError};
+use lictor_raft::Consistency;
+use lictor_wire::GoDuration;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// The parameters of a query string, decoded, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// Reads a query string. `None` where Go refuses it: a broken escape, or a semicolon.
+    pub fn parse(query: &str) -> Option<Params> {
+        let mut out = Vec::new();
+        for part in query.split('&').filter(|p| !p.is_empty()) {
+            if part.contains(';') {
+                return None;
+            }
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            out.push((unescape(name, true)?.into_owned(), unescape(value, true)?.into_owned()));
+        }
+        Some(Params(out))
+    }
+
+    /// The first value of a parameter; the empty text where it is absent, as in Go.
+    pub fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v)
+    }
+
+    /// Whether the parameter is there at all.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(n, _)| n == name)
+    }
+
+    /// All values of a parameter.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// All parameters in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
+    /// The parameters as Go's `Values.Encode` writes them: sorted by name.
+    pub fn encode(&self) -> String {
+        let mut sorted: Vec<&(String, String)> = self.0.iter().collect();
+        sorted.sort_by(|a, b| a.0.cmp(&b.0));
+        let parts: Vec<String> = sorted.iter().map(|(n, v)| format!("{}={}", escape(n), escape(v))).collect();
+        parts.join("&")
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            b' ' => out.push('+'),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+/// Percent-decodes; `plus` reads `+` as a blank, as in query strings. Bytes that are not UTF-8
+/// become replacement characters.
+pub fn unescape(text: &str, plus: bool) -> Option<Cow<'_, str>> {
+    if !text.bytes().any(|b| b == b'%' || (plus && b == b'+')) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'%' => {
+                let high = char::from(bytes.next()?).to_digit(16)?;
+                let low = char::from(bytes.next()?).to_digit(16)?;
+                out.push((high * 16 + low) as u8);
+            }
+            b'+' if plus => out.push(b' '),
+            other => out.push(other),
+        }
+    }
+    Some(Cow::Owned(match String::from_utf8(out) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    }))
+}
+
+/// How a read wants its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadOptions {
+    /// Wait for an index above this; zero: do not wait.
+    pub index: u64,
+    /// How long at most.
+    pub wait: Duration,
+    /// How fresh the answer must be.
+    pub freshness: Freshness,
+}
+
+/// How fresh an answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Any server's view.
+    Stale,
+    /// Linearizable.
+    Default,
+    /// Linearizable, with a round of messages for each read.
+    Consistent,
+}
+
+impl Freshness {
+    /// The word of `X-Consul-Effective-Consistency`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Freshness::Stale => "stale",
+            Freshness::Default => "leader",
+            Freshness::Consistent => "consistent",
+        }
+    }
+
+    /// What consensus must confirm; nothing for stale reads.
+    pub fn barrier(self) -> Option<Consistency> {
+        match self {
+            Freshness::Stale => None,
+            Freshness::Default => Some(Consistency::Default),
+            Freshness::Consistent => Some(Consistency::Consistent),
+        }
+    }
+}
+
+/// Limits of waiting, from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct WaitLimits {
+    /// Where the client names no time.
+    pub default: Duration,
+    /// However long the client would wait.
+    pub max: Duration,
+    /// Discovery reads without a word on consistency may be this stale; zero: not at all.
+    pub discovery_max_stale: Duration,
+}
+
+/// The time to wait: default, cap and a random part of up to a sixteenth, so that those who began
+/// together do not return together.
+pub fn jittered(wait: Duration, limits: &WaitLimits) -> Duration {
+    let base = if wait.is_zero() { limits.default } else { wait.min(limits.max) };
+    let spread = u64::try_from(base.as_millis() / 16).unwrap_or(0);
+    base + Duration::from_millis(if spread == 0 { 0 } else { crate::random::below(spread + 1) })
+}
+
+impl ReadOptions {
+    /// Reads the options. `discovery` is set for the catalog and health endpoints.
+    pub fn of(call: &Call, limits: &WaitLimits, discovery: bool) -> Result<ReadOptions, HttpError> {
+        let p = &call.params;
+        let wait = wait_time(p)?;
+        let index = match p.get("index") {
+            "" => 0,
+            text => text.parse().map_err(|_| HttpError::bad_request("Invalid index"))?,
+        };
+        let freshness = freshness(p, limits, discovery)?;
+        if p.has("cached") && freshness == Freshness::Consistent {
+            return Err(HttpError::bad_request("Cannot specify ?cached with ?consistent, conflicting semantics."));
+        }
+        if p.has("cached") {
+            cache_control(call)?;
+        }
+        Ok(ReadOptions { index, wait: jittered(wait, limits), freshness })
+    }
+}
+
+/// `?wait=`; zero where it is absent.
+pub fn wait_time(p: &Params) -> Result<Duration, HttpError> {
+    match p.get("wait") {
+        "" => Ok(Duration::ZERO),
+        text => GoDuration::parse(text).map(GoDuration::to_std).map_err(|_| HttpError::bad_request("Invalid wait time")),
+    }
+}
+
+fn freshness(p: &Params, limits: &WaitLimits, discovery: bool) -> Result<Freshness, HttpError> {
+    let mut stale = p.has("stale");
+    let consistent = p.has("consistent");
+    let mut said = stale || consistent || p.has("leader");
+    match p.get("max_stale") {
+        "" => {}
+        text => {
+            let age = GoDuration::parse(text)
+                .map_err(|_| HttpError::bad_request(format!("Invalid max_stale value {}", lictor_wire::duration::go_quote(text))))?;
+            if age.0 > 0 {
+                stale = true;
+                said = true;
+            }
+        }
+    }
+    if discovery && !said && !limits.discovery_max_stale.is_zero() {
+        stale = true;
+    }
+    if stale && consistent {
+        return Err(HttpError::bad_request("Cannot specify ?stale with ?consistent, conflicting semantics."));
+    }
+    Ok(match (stale, consistent) {
+        (true, _) => Freshness::Stale,
+        (_, true) => Freshness::Consistent,
+        _ => Freshness::Default,
+    })
+}
+
+fn cache_control(call: &Call) -> Result<(), HttpError> {
+    let Some(header) = call.header("cache-control") else { return Ok(()) };
+    for part in header.split(',').map(str::trim) {
+        let Some((name, value)) = part.split_once('=') else { continue };
+        if matches!(name, "max-age" | "stale-if-error") && value.parse::<u64>().is_err() {
+            return Err(HttpError::bad_request("Invalid Cache-Control header."));
+        }
+    }
+    Ok(())
+}
+
+/// `?node-meta=key:value`, which may be given several times.
+pub fn node_meta(p: &Params) -> Vec<(String, String)> {
+    p.all("node-meta")
+        .map(|pair| {
+            let (k, v) = pair.split_once(':').unwrap_or((pair, ""));
+            (k.to_owned(), v.to_owned())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_read_as_go_reads_them() {
+        let p = Params::parse("a=1&b&a=2&c=%20+x&&d=").unwrap();
+        assert_eq!((p.get("a"), p.get("b"), p.get("c"), p.has("d"), p.has("e")), ("1", "", "  x", true, false));
+        assert_eq!(p.all("a").collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(p.encode(), "a=1&a=2&b=&c=++x&d=");
+        assert_eq!(Params::parse("a=%zz"), None);
+        assert_eq!(Params::parse("a=%4"), None);
+        assert_eq!(Params::parse("a;b"), None);
+    }
+
+    #[test]
+    fn the_wait_is_capped_and_spread() {
+        let limits = WaitLimits {
+            default: Duration::from_secs(300),
+            max: Duration::from_secs(600),
+            discovery_max_stale: Duration::ZERO,
+        };
+        for _ in 0..100 {
+            let w = jittered(Duration::from_secs(3600), &limits);
+            assert!(w >= Duration::from_secs(600) && w <= Duration::from_millis(637_500), "{w:?}");
+            let w = jittered(Duration::ZERO, &limits);
+            assert!(w >= Duration::from_secs(300) && w <= Duration::from_millis(318_750), "{w:?}");
+        }
+    }
+}

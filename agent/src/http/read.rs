@@ -1,0 +1,227 @@
+//! The one way to read: consistency, waiting, the answer, and the headers that tell of it.
+
+use super::answer::{Reply, encode};
+use super::options::{Freshness, ReadOptions};
+use super::{Call, HttpError};
+use crate::agent::Shared;
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use lictor_state::{View, WatchKey};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// What was found.
+pub enum Found {
+    /// An answer.
+    Body(Bytes),
+    /// An answer that is not plain JSON.
+    Reply(Reply),
+    /// Nothing: 404 with the headers of a read.
+    Missing,
+}
+
+/// A read: what it depends on, where its index is, and its answer.
+pub struct Read<'a> {
+    /// What it waits for.
+    pub keys: &'a (dyn Fn(&View) -> Vec<WatchKey> + Sync),
+    /// The index of its answer.
+    pub index: &'a (dyn Fn(&View) -> u64 + Sync),
+    /// The answer.
+    pub answer: &'a (dyn Fn(&View) -> Result<Found, HttpError> + Sync),
+    /// Whether equal requests may share an encoding: the index must move with every change of
+    /// the answer.
+    pub shareable: bool,
+    /// Whether the answer names its consistency (catalog and health do, keys and sessions not).
+    pub names_consistency: bool,
+}
+
+static INDEX: HeaderName = HeaderName::from_static("x-consul-index");
+static KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
+static LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
+static BACKEND: HeaderName = HeaderName::from_static("x-consul-query-backend");
+static CONSISTENCY: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
+static CACHE: HeaderName = HeaderName::from_static("x-cache");
+static TRANSLATE: HeaderName = HeaderName::from_static("x-consul-translate-addresses");
+
+/// Runs a read to its answer.
+pub async fn run(shared: &Arc<Shared>, call: &Call, options: &ReadOptions, read: &Read<'_>) -> Result<Reply, HttpError> {
+    if let Some(reply) = other_datacenter(shared, call) {
+        return Ok(reply);
+    }
+    let cached = call.params.has("cached");
+    if !cached && let Some(barrier) = options.freshness.barrier() {
+        shared.store.ready_for(barrier).await?;
+    }
+    if options.index == 0 {
+        let view = shared.store.view();
+        return respond(shared, call, options, read, &view, cached);
+    }
+    let deadline = tokio::time::Instant::now() + options.wait;
+    shared.metrics.queries_blocking(1);
+    let _counted = scopeguard(|| shared.metrics.queries_blocking(-1));
+    let mut watch = None;
+    let mut keys = Vec::new();
+    loop {
+        let view = shared.store.view();
+        // What is waited for can change with the answer: the nodes shown, for example.
+        let now = (read.keys)(&view);
+        if watch.is_none() || now != keys {
+            watch = Some(shared.store.watch(now.clone()));
+            keys = now;
+            // Registered first, read second: no change falls between.
+        }
+        let view = shared.store.view();
+        if (read.index)(&view).max(1) > options.index {
+            return respond(shared, call, options, read, &view, cached);
+        }
+        drop(view);
+        let Some(watch) = watch.as_mut() else { continue };
+        let over = tokio::select! {
+            () = watch.changed() => shared.is_ending(),
+            () = tokio::time::sleep_until(deadline) => true,
+        };
+        if over {
+            if let Some(barrier) = options.freshness.barrier().filter(|_| !shared.is_ending()) {
+                shared.store.ready_for(barrier).await?;
+            }
+            let view = shared.store.view();
+            return respond(shared, call, options, read, &view, cached);
+        }
+    }
+}
+
+fn scopeguard<F: FnMut()>(f: F) -> impl Drop {
+    struct Guard<F: FnMut()>(F);
+    impl<F: FnMut()> Drop for Guard<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    Guard(f)
+}
+
+fn respond(
+    shared: &Shared,
+    call: &Call,
+    options: &ReadOptions,
+    read: &Read<'_>,
+    view: &View,
+    cached: bool,
+) -> Result<Reply, HttpError> {
+    let index = (read.index)(view).max(1);
+    let mut hit = false;
+    let found = if read.shareable && !call.params.has("near") {
+        let request = request_key(call);
+        match shared.answers.find(&request, view.epoch(), index) {
+            Some(body) => {
+                hit = true;
+                Found::Body(body)
+            }
+            None => {
+                let found = (read.answer)(view);
+                if let Ok(Found::Body(body)) = &found {
+                    shared.answers.keep(&request, view.epoch(), index, body);
+                }
+                match found {
+                    Ok(found) => found,
+                    Err(error) => return Ok(failed(error)),
+                }
+            }
+        }
+    } else {
+        match (read.answer)(view) {
+            Ok(found) => found,
+            Err(error) => return Ok(failed(error)),
+        }
+    };
+    let mut reply = match found {
+        Found::Body(body) => Reply::encoded(body),
+        Found::Reply(reply) => reply,
+        Found::Missing => Reply::bare(http::StatusCode::NOT_FOUND, Bytes::new()),
+    };
+    let h = &mut reply.headers;
+    h.insert(INDEX.clone(), HeaderValue::from(index));
+    let status = shared.leader_contact();
+    h.insert(KNOWN_LEADER.clone(), HeaderValue::from_static(if status.known { "true" } else { "false" }));
+    h.insert(LAST_CONTACT.clone(), HeaderValue::from(status.last_contact_ms));
+    h.insert(BACKEND.clone(), HeaderValue::from_static("blocking-query"));
+    if read.names_consistency {
+        h.insert(CONSISTENCY.clone(), HeaderValue::from_static(options.freshness.word()));
+        if shared.config().translate_wan_addrs {
+            h.insert(TRANSLATE.clone(), HeaderValue::from_static("true"));
+        }
+    }
+    if cached {
+        h.insert(CACHE.clone(), HeaderValue::from_static(if hit { "HIT" } else { "MISS" }));
+        if hit {
+            h.insert(http::header::AGE, HeaderValue::from_static("0"));
+        }
+    }
+    Ok(reply)
+}
+
+/// An error of a list read carries the headers of a read that saw nothing: clients of Consul see
+/// the index 1 there.
+pub fn failed(error: HttpError) -> Reply {
+    let mut reply = Reply::from(error);
+    let h = &mut reply.headers;
+    h.insert(INDEX.clone(), HeaderValue::from_static("1"));
+    h.insert(KNOWN_LEADER.clone(), HeaderValue::from_static("false"));
+    h.insert(LAST_CONTACT.clone(), HeaderValue::from_static("0"));
+    h.insert(BACKEND.clone(), HeaderValue::from_static("blocking-query"));
+    reply
+}
+
+/// The datacenter asked for, where it is not ours.
+pub fn foreign_datacenter(shared: &Shared, call: &Call) -> Option<String> {
+    let long = call.params.get("datacenter");
+    let dc = if long.is_empty() { call.params.get("dc") } else { long };
+    (!dc.is_empty() && dc != shared.datacenter.as_str()).then(|| dc.to_owned())
+}
+
+fn other_datacenter(shared: &Shared, call: &Call) -> Option<Reply> {
+    foreign_datacenter(shared, call).map(|_| failed(no_path()))
+}
+
+/// The error for a datacenter that nobody knows a way to.
+pub fn no_path() -> HttpError {
+    HttpError::internal("No path to datacenter")
+}
+
+/// What two requests must have in common to share an answer: the path and every parameter but
+/// those that decide only when to answer.
+fn request_key(call: &Call) -> String {
+    let path = call.head.uri.path();
+    let query = call.head.uri.query().unwrap_or("");
+    let mut out = String::with_capacity(path.len() + query.len() + 1);
+    out.push_str(path);
+    for part in query.split('&') {
+        let name = part.split('=').next().unwrap_or("");
+        if !matches!(name, "index" | "wait" | "stale" | "consistent" | "leader" | "max_stale" | "cached" | "") {
+            out.push('&');
+            out.push_str(part);
+        }
+    }
+    out
+}
+
+/// Encodes an answer in the form that the request asks for.
+pub fn body<T: Serialize + ?Sized>(shared: &Shared, call: &Call, value: &T) -> Found {
+    Found::Body(encode(shared, call, value))
+}
+
+/// Refuses reads of other datacenters on endpoints without the headers of a list.
+pub fn own_datacenter(shared: &Shared, call: &Call) -> Result<(), HttpError> {
+    match foreign_datacenter(shared, call) {
+        Some(_) => Err(no_path()),
+        None => Ok(()),
+    }
+}
+
+/// Confirms that a read of this freshness may use the present view.
+pub async fn barrier(shared: &Shared, freshness: Freshness) -> Result<(), HttpError> {
+    match freshness.barrier() {
+        Some(barrier) => Ok(shared.store.ready_for(barrier).await?),
+        None => Ok(()),
+    }
+}

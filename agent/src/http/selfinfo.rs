@@ -1,0 +1,260 @@
+//! The part of `/v1/agent` in which the agent speaks of itself.
+
+use super::answer::Payload;
+use super::filter::{self, MemberRow};
+use super::{Call, HttpError, Reply};
+use crate::agent::Shared;
+use crate::members;
+use crate::version;
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{self, HeaderName, HeaderValue};
+use lictor_wire::Member;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `GET /v1/agent/self`
+pub async fn own(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
+    let config = shared.config();
+    let mut out = Map::new();
+    out.insert(
+        "Config".into(),
+        json!({
+            "Datacenter": shared.datacenter,
+            "PrimaryDatacenter": config.primary_datacenter,
+            "NodeName": shared.node_name,
+            "NodeID": shared.node_id,
+            "Revision": "",
+            "Server": config.server,
+            "Version": version::COMPATIBLE,
+            "BuildDate": version::BUILD_DATE,
+        }),
+    );
+    let mut debug = config.debug_json();
+    if let Some(debug) = debug.as_object_mut() {
+        debug.insert("NodeID".into(), json!(shared.node_id));
+        debug.insert("Version".into(), json!(version::COMPATIBLE));
+        debug.insert("VersionMetadata".into(), json!(version::metadata()));
+        debug.insert("VersionPrerelease".into(), json!(""));
+        debug.insert("Revision".into(), json!(""));
+        debug.insert("BuildDate".into(), json!(version::BUILD_DATE));
+    }
+    out.insert("DebugConfig".into(), debug);
+    let coordinate = if config.disable_coordinates { Value::Null } else { json!(shared.coordinate()) };
+    out.insert("Coord".into(), coordinate);
+    out.insert("Member".into(), json!(members::lan(shared).into_iter().next()));
+    out.insert("Stats".into(), stats(shared));
+    out.insert("Meta".into(), json!(shared.identity().meta));
+    Ok(Reply::json(shared, call, &out))
+}
+
+/// What `consul info` prints: all values are texts.
+fn stats(shared: &Shared) -> Value {
+    let config = shared.config();
+    let (monitors, ttls, checks, services) = shared.local.counts();
+    let status = shared.store.consensus().map(lictor_raft::Consensus::status).unwrap_or_default();
+    let leader = status.leader.clone().map(|l| l.address).unwrap_or_default();
+    let servers: Vec<String> = status
+        .voters
+        .iter()
+        .map(|p| format!("{{Suffrage:{} ID:{} Address:{}}}", if p.voter { "Voter" } else { "Nonvoter" }, p.info.node_id, p.info.address))
+        .collect();
+    let serf = |members: usize| {
+        json!({
+            "coordinate_resets": "0", "encrypted": config.encrypt.is_some().to_string(), "event_queue": "0",
+            "event_time": "1", "failed": "0", "health_score": "0", "intent_queue": "0", "left": "0",
+            "member_time": "1", "members": members.to_string(), "query_queue": "0", "query_time": "1",
+        })
+    };
+    let process = lictor_host::process_stats();
+    json!({
+        "agent": {
+            "check_monitors": monitors.to_string(), "check_ttls": ttls.to_string(),
+            "checks": checks.to_string(), "services": services.to_string(),
+        },
+        "build": {
+            "prerelease": "", "revision": "", "version": version::COMPATIBLE, "version_metadata": version::metadata(),
+        },
+        "consul": {
+            "acl": "disabled", "bootstrap": config.bootstrap.to_string(), "known_datacenters": "1",
+            "leader": shared.store.is_leader().to_string(), "leader_addr": leader, "server": "true",
+        },
+        "raft": {
+            "applied_index": status.applied_index.to_string(), "commit_index": status.commit_index.to_string(),
+            "fsm_pending": "0", "last_contact": "0", "last_log_index": status.last_log_index.to_string(),
+            "last_log_term": status.last_log_term.to_string(),
+            "last_snapshot_index": status.last_snapshot_index.to_string(),
+            "last_snapshot_term": status.last_snapshot_term.to_string(),
+            "latest_configuration": format!("[{}]", servers.join(" ")),
+            "latest_configuration_index": status.membership_index.to_string(),
+            "num_peers": status.voters.len().saturating_sub(1).to_string(), "protocol_version": "3",
+            "protocol_version_max": "3", "protocol_version_min": "0", "snapshot_version_max": "1",
+            "snapshot_version_min": "0", "state": status.state.as_str(), "term": status.term.to_string(),
+        },
+        "runtime": {
+            "arch": go_arch(), "cpu_count": cpus(), "goroutines": process.threads.to_string(), "max_procs": cpus(),
+            "os": std::env::consts::OS, "version": concat!("rust-", env!("CARGO_PKG_RUST_VERSION")),
+        },
+        "serf_lan": serf(members::lan(shared).len()),
+        "serf_wan": serf(members::wan(shared).len()),
+    })
+}
+
+fn cpus() -> String {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string()
+}
+
+fn go_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// `GET /v1/agent/members`
+pub async fn members(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
+    let wan = !call.params.get("wan").is_empty();
+    let segment = call.params.get("segment");
+    if !segment.is_empty() && segment != "_all" {
+        if wan {
+            return Err(HttpError::bad_request("Cannot provide a segment with wan=true"));
+        }
+        return Err(HttpError::internal("Network segments are not supported in this version of Consul"));
+    }
+    let filter = filter::of::<MemberRow<'_>>(call)?;
+    let mut rows: Vec<Member> = if wan { members::wan(shared) } else { members::lan(shared) };
+    rows.retain(|m| filter.keeps(&MemberRow(m)));
+    Ok(Reply::json(shared, call, &rows))
+}
+
+/// `PUT /v1/agent/join/:address`
+pub async fn join(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
+    let wan = !call.params.get("wan").is_empty();
+    members::join(shared, &call.rest, wan).await.map_err(HttpError::internal)?;
+    Ok(Reply::empty())
+}
+
+/// `PUT /v1/agent/force-leave/:node`
+pub async fn force_leave(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
+    members::force_leave(shared, &call.rest).map_err(HttpError::internal)?;
+    Ok(Reply::empty())
+}
+
+/// `GET /v1/agent/version`
+pub async fn version(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
+    let human = format!("{}+{}", version::COMPATIBLE, version::metadata());
+    let about = json!({"SHA": "", "BuildDate": version::BUILD_DATE, "HumanVersion": human, "FIPS": ""});
+    Ok(Reply::json(shared, call, &about))
+}
+
+/// `GET /v1/agent/host`
+pub async fn host(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
+    Ok(Reply::json(shared, call, &lictor_host::facts(shared.data_dir())))
+}
+
+/// The values that are read when they are asked for.
+fn gauges(shared: &Shared) -> Vec<crate::metrics::Gauge> {
+    let view = shared.store.view();
+    let (names, instances) = view.service_counts();
+    let status = shared.store.consensus().map(lictor_raft::Consensus::status).unwrap_or_default();
+    let process = lictor_host::process_stats();
+    let dc = || vec![("datacenter", shared.datacenter.to_string())];
+    let plain = |name: &str, value: f64| (name.to_owned(), value, Vec::new());
+    let leads = shared.store.is_leader();
+    let mut out = vec![
+        plain("autopilot.failure_tolerance", 0.0),
+        plain("autopilot.healthy", f64::from(u8::from(leads))),
+        ("members.clients".into(), 0.0, dc()),
+        ("members.servers".into(), 1.0, dc()),
+        plain("raft.applied_index", status.applied_index as f64),
+        plain("raft.last_index", status.last_log_index as f64),
+        plain("raft.commitNumLogs", 1.0),
+        plain("server.isLeader", f64::from(u8::from(leads))),
+        plain("session_ttl.active", view.sessions().filter(|s| !s.ttl.is_empty()).count() as f64),
+        plain("rpc.queries_blocking", shared.metrics.blocking_now() as f64),
+        plain("runtime.alloc_bytes", process.rss as f64),
+        plain("runtime.sys_bytes", process.rss as f64),
+        plain("runtime.num_goroutines", process.threads as f64),
+        ("state.kv_entries".into(), view.kv_count() as f64, dc()),
+        ("state.nodes".into(), view.node_count() as f64, dc()),
+        ("state.services".into(), names as f64, dc()),
+        ("state.service_instances".into(), instances as f64, dc()),
+    ];
+    let version = vec![("version", version::COMPATIBLE.to_owned()), ("pre_release", String::new())];
+    out.push(("version".into(), 1.0, version));
+    out
+}
+
+fn snapshot(shared: &Shared) -> crate::metrics::Snapshot {
+    let telemetry = &shared.config().telemetry;
+    let host = (!telemetry.disable_hostname).then(lictor_host::hostname);
+    shared.metrics.snapshot(&telemetry.metrics_prefix, host.as_deref(), gauges(shared))
+}
+
+/// `GET /v1/agent/metrics`
+pub async fn metrics(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
+    static REASON: HeaderName = HeaderName::from_static("x-consul-reason");
+    let accept = call.header("accept").unwrap_or("");
+    let text = call.params.get("format") == "prometheus"
+        || (accept.contains("version=0.0.4") && accept.contains("text/plain"))
+        || accept.contains("application/openmetrics-text");
+    if !text {
+        return Ok(Reply::json(shared, call, &snapshot(shared)));
+    }
+    if shared.config().telemetry.prometheus_retention_time.0 <= 0 {
+        let why = "Prometheus is not enabled since its retention time is not positive";
+        return Ok(Reply::empty().with(REASON.clone(), HeaderValue::from_static(why)));
+    }
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    Ok(Reply::bare(StatusCode::OK, Bytes::from(snapshot(shared).prometheus())).with(header::CONTENT_TYPE, kind))
+}
+
+/// `GET /v1/agent/metrics/stream`: one line of JSON for each interval.
+pub async fn metrics_stream(shared: &Arc<Shared>, _: &mut Call) -> Result<Reply, HttpError> {
+    let shared = shared.clone();
+    let parts = futures_util::stream::unfold((shared, true), |(shared, first)| async move {
+        if !first {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(10)) => {}
+                () = shared.ended() => return None,
+            }
+        }
+        let mut line = lictor_wire::gojson::to_vec(&snapshot(&shared));
+        line.push(b'\n');
+        Some((Ok(Bytes::from(line)), (shared, false)))
+    });
+    Ok(streamed(Box::pin(parts)))
+}
+
+fn streamed(body: super::Body) -> Reply {
+    let mut reply = Reply::empty();
+    reply.body = Payload::Stream(body);
+    reply
+}
+
+/// `GET /v1/agent/monitor`: the log as it comes.
+pub async fn monitor(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
+    let word = match call.params.get("loglevel") {
+        "" => "INFO",
+        word => word,
+    };
+    let level = match word.to_ascii_uppercase().as_str() {
+        "TRACE" => lictor_log::Level::Trace,
+        "DEBUG" => lictor_log::Level::Debug,
+        "INFO" => lictor_log::Level::Info,
+        "WARN" => lictor_log::Level::Warn,
+        "ERR" | "ERROR" => lictor_log::Level::Error,
+        _ => return Err(HttpError::bad_request(format!("Unknown log level: {word}"))),
+    };
+    let lines = shared.log.monitor(level, call.params.has("logjson"));
+    let parts = futures_util::stream::unfold((shared.clone(), lines), |(shared, mut lines)| async move {
+        let line = tokio::select! {
+            line = lines.next() => line?,
+            () = shared.ended() => return None,
+        };
+        Some((Ok(Bytes::from(line)), (shared, lines)))
+    });
+    Ok(streamed(Box::pin(parts)))
+}

@@ -1,0 +1,46 @@
+//! Dates as texts, in UTC.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Year, month and day of a day since 1970-01-01 (Howard Hinnant's civil-from-days).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
+}
+
+/// `2026-01-02 15:04:05` of a second since 1970.
+pub fn date_time(secs: u64) -> String {
+    let (year, month, day) = civil((secs / 86_400) as i64);
+    let (h, m, s) = (secs / 3600 % 24, secs / 60 % 60, secs % 60);
+    format!("{year:04}-{month:02}-{day:02} {h:02}:{m:02}:{s:02}")
+}
+
+/// `2026-01-02T15:04:05.123Z`, with this many digits behind the second.
+pub fn rfc3339(at: SystemTime, digits: usize) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let text = date_time(since.as_secs()).replace(' ', "T");
+    let nanos = format!("{:09}", since.subsec_nanos());
+    if digits == 0 { format!("{text}Z") } else { format!("{text}.{}Z", &nanos[..digits.min(9)]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn dates_are_right() {
+        assert_eq!(date_time(0), "1970-01-01 00:00:00");
+        assert_eq!(date_time(951_827_696), "2000-02-29 12:34:56");
+        assert_eq!(date_time(1_795_260_156), "2026-11-21 11:22:36");
+        let at = UNIX_EPOCH + Duration::from_millis(1_795_260_156_134);
+        assert_eq!(rfc3339(at, 3), "2026-11-21T11:22:36.134Z");
+        assert_eq!(rfc3339(at, 0), "2026-11-21T11:22:36Z");
+    }
+}
