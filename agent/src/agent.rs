@@ -13,7 +13,7 @@ use crate::{node_id, registrar, watches};
 use arc_swap::ArcSwap;
 use lictor_check::Checks;
 use lictor_config::{Config, ListenAddr};
-use lictor_dns::DnsServer;
+use lictor_dns::{DnsServer, Responder};
 use lictor_net::{HttpServer, LimitValues, Limits, Listener};
 use lictor_raft::{Consensus, Options, ServerInfo, Storage};
 use lictor_wire::{Coordinate, Status, Str, StrMap};
@@ -62,7 +62,7 @@ pub struct Shared {
     loader: Loader,
     reloading: Mutex<()>,
     data_dir: Option<PathBuf>,
-    dns: OnceLock<Arc<crate::dns::Settings>>,
+    dns: OnceLock<Arc<Responder>>,
 }
 
 /// Why the agent ends by itself.
@@ -164,7 +164,7 @@ impl Shared {
         self.log.set_level(log_level(&new));
         self.local.configure(new.check_update_interval.to_std(), new.discard_check_output);
         if let Some(dns) = self.dns.get() {
-            dns.set(&new);
+            crate::dns::reload(dns, &new);
         }
         let meta_changed = old.node_meta != new.node_meta;
         self.config.store(Arc::new(new));
@@ -323,9 +323,13 @@ impl Agent {
     }
 
     async fn listen(&mut self, config: &Config) -> Result<(), StartFailed> {
-        for at in &config.listeners.dns {
-            let settings = self.shared.dns.get_or_init(|| Arc::new(crate::dns::Settings::of(config)));
-            let server = crate::dns::bind(*at, settings, &self.shared).await.map_err(|e| StartFailed(e.to_string()))?;
+        if !config.listeners.dns.is_empty() {
+            let responder = crate::dns::responder(config, &self.shared).map_err(|e| StartFailed(e.to_string()))?;
+            let _ = self.shared.dns.set(responder);
+        }
+        for (at, responder) in config.listeners.dns.iter().zip(std::iter::repeat(self.shared.dns.get())) {
+            let Some(responder) = responder.cloned() else { continue };
+            let server = lictor_dns::bind(*at, responder).await.map_err(|e| StartFailed(e.to_string()))?;
             for network in ["udp", "tcp"] {
                 tracing::info!(target: "agent", address = %at, network, "Started DNS server");
             }
@@ -360,8 +364,8 @@ impl Agent {
             ListenAddr::Tcp(addr) => lictor_net::ListenAddr::Tcp(*addr),
             ListenAddr::Unix(path) => lictor_net::ListenAddr::Unix(lictor_net::UnixSocket {
                 path: path.into(),
-                user: config.unix_sockets.user.clone(),
-                group: config.unix_sockets.group.clone(),
+                user: Some(config.unix_sockets.user.clone()).filter(|u| !u.is_empty()),
+                group: Some(config.unix_sockets.group.clone()).filter(|g| !g.is_empty()),
                 mode: config.unix_sockets.mode,
             }),
         };

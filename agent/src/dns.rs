@@ -1,29 +1,12 @@
 //! The agent's side of the DNS interface: its settings, and the state it answers from.
 
 use crate::agent::Shared;
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use lictor_config::{Config, RecursorStrategy};
-use lictor_dns::{BindError, DnsServer, Source, SourceError};
+use lictor_dns::{Responder, SettingsError, Source, SourceError};
 use lictor_raft::Consistency;
 use lictor_state::View;
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
-
-/// The settings of all DNS listeners; a reload replaces them.
-pub struct Settings(Arc<ArcSwap<lictor_dns::Settings>>);
-
-impl Settings {
-    /// What a configuration says.
-    pub fn of(config: &Config) -> Settings {
-        Settings(Arc::new(ArcSwap::from_pointee(settings(config))))
-    }
-
-    /// Takes over another configuration.
-    pub fn set(&self, config: &Config) {
-        self.0.store(Arc::new(settings(config)));
-    }
-}
 
 fn settings(config: &Config) -> lictor_dns::Settings {
     let d = &config.dns;
@@ -69,8 +52,14 @@ impl Source for State {
     }
 }
 
-/// Listens for questions over UDP and TCP.
-pub async fn bind(at: SocketAddr, settings: &Settings, shared: &Arc<Shared>) -> Result<DnsServer, BindError> {
-    let source = Arc::new(State(Arc::downgrade(shared)));
-    DnsServer::bind(at, settings.0.clone(), source).await
+/// What answers the questions of all DNS listeners.
+pub fn responder(config: &Config, shared: &Arc<Shared>) -> Result<Arc<Responder>, SettingsError> {
+    Responder::new(settings(config), Arc::new(State(Arc::downgrade(shared))))
+}
+
+/// Takes over another configuration. One that cannot be is logged, and the old one stays.
+pub fn reload(responder: &Responder, config: &Config) {
+    if let Err(error) = responder.reload(settings(config)) {
+        tracing::error!(target: "agent.dns", error = %error, "the DNS settings cannot be used, the old ones stay");
+    }
 }

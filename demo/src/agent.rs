@@ -35,7 +35,9 @@ pub fn find_program(given: Option<&Path>, own: Option<&Path>) -> PathBuf {
         return path.to_owned();
     }
     let beside = own.and_then(Path::parent).map(|dir| dir.join("lictor"));
-    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("lictor"))
+    beside
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| PathBuf::from("lictor"))
 }
 
 /// Ports that were free a moment ago, for TCP and UDP.
@@ -60,9 +62,17 @@ fn free_ports<const N: usize>() -> std::io::Result<[u16; N]> {
 impl Agent {
     /// Starts an agent and waits until it takes writes.
     pub async fn start(program: &Path, log: &Arc<Transcript>) -> Result<Agent, String> {
-        let [http, dns, server, lan, wan] = free_ports().map_err(|err| format!("cannot find ports: {err}"))?;
+        let [http, dns, server, lan, wan] =
+            free_ports().map_err(|err| format!("cannot find ports: {err}"))?;
         let mut command = Command::new(program);
-        command.args(["agent", "-dev", "-log-level=err", "-bind=127.0.0.1", "-client=127.0.0.1", "-node=demo"]);
+        command.args([
+            "agent",
+            "-dev",
+            "-log-level=err",
+            "-bind=127.0.0.1",
+            "-client=127.0.0.1",
+            "-node=demo",
+        ]);
         for (flag, port) in [
             ("http", i32::from(http)),
             ("dns", i32::from(dns)),
@@ -75,7 +85,12 @@ impl Agent {
             command.arg(format!("-{flag}-port={port}"));
         }
         // A group of its own: Ctrl-C is for us, and the agent ends after the servers have left.
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
         let mut child = command.spawn().map_err(|err| {
             format!("cannot start {}: {err}. Say where lictor is with -lictor, or name an agent with -http-addr.", program.display())
         })?;
@@ -86,8 +101,12 @@ impl Agent {
         if let Some(err) = child.stderr.take() {
             tokio::spawn(follow(err, tail.clone(), log.clone()));
         }
-        let mut agent =
-            Agent { child, http: format!("127.0.0.1:{http}"), dns: format!("127.0.0.1:{dns}"), tail };
+        let mut agent = Agent {
+            child,
+            http: format!("127.0.0.1:{http}"),
+            dns: format!("127.0.0.1:{dns}"),
+            tail,
+        };
         agent.ready().await?;
         Ok(agent)
     }
@@ -104,7 +123,10 @@ impl Agent {
             }
             if Instant::now() >= end {
                 self.stop().await;
-                return Err(format!("the agent was not ready within {START_LIMIT:?}\n{}", self.last_lines()));
+                return Err(format!(
+                    "the agent was not ready within {START_LIMIT:?}\n{}",
+                    self.last_lines()
+                ));
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -132,7 +154,11 @@ impl Agent {
 }
 
 /// Keeps the last lines, and shows those that warn.
-async fn follow(output: impl AsyncRead + Unpin, tail: Arc<Mutex<VecDeque<String>>>, log: Arc<Transcript>) {
+async fn follow(
+    output: impl AsyncRead + Unpin,
+    tail: Arc<Mutex<VecDeque<String>>>,
+    log: Arc<Transcript>,
+) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         if let Some((_, text)) = line.split_once("[ERROR]") {
@@ -158,7 +184,10 @@ mod tests {
         assert_eq!(find_program(None, Some(&own)), PathBuf::from("lictor"));
         std::fs::write(dir.join("lictor"), "").unwrap();
         assert_eq!(find_program(None, Some(&own)), dir.join("lictor"));
-        assert_eq!(find_program(Some(Path::new("/x")), Some(&own)), PathBuf::from("/x"));
+        assert_eq!(
+            find_program(Some(Path::new("/x")), Some(&own)),
+            PathBuf::from("/x")
+        );
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -172,9 +201,18 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_does_not_start_is_explained() {
         let log = Arc::new(Transcript::new(Box::new(std::io::sink()), false));
-        let err = Agent::start(Path::new("/nonexistent/lictor"), &log).await.err().unwrap();
-        assert!(err.contains("-lictor") && err.contains("-http-addr"), "{err}");
-        let err = Agent::start(Path::new("/bin/false"), &log).await.err().unwrap();
+        let err = Agent::start(Path::new("/nonexistent/lictor"), &log)
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            err.contains("-lictor") && err.contains("-http-addr"),
+            "{err}"
+        );
+        let err = Agent::start(Path::new("/bin/false"), &log)
+            .await
+            .err()
+            .unwrap();
         assert!(err.starts_with("the agent ended: exit status: 1"), "{err}");
     }
 }

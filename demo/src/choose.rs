@@ -20,7 +20,11 @@ pub struct Instance {
 impl Instance {
     /// `host:port`, with brackets where they belong.
     pub fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -42,14 +46,18 @@ impl std::str::FromStr for Ways {
             "both" => Ok(Ways::Both),
             "dns" => Ok(Ways::Only(Via::Dns)),
             "http" => Ok(Ways::Only(Via::Http)),
-            _ => Err(format!("{text:?} is no way to look up; there are both, dns and http")),
+            _ => Err(format!(
+                "{text:?} is no way to look up; there are both, dns and http"
+            )),
         }
     }
 }
 
 impl<'de> serde::Deserialize<'de> for Ways {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Ways, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(d)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -66,7 +74,13 @@ pub struct Chooser {
 impl Chooser {
     /// Nothing has happened yet. `locked` speaks one protocol only.
     pub fn new(ways: Ways, locked: Option<Protocol>, random: Random) -> Chooser {
-        Chooser { ways, locked, last: locked.unwrap_or(Protocol::V1), turn: 0, random }
+        Chooser {
+            ways,
+            locked,
+            last: locked.unwrap_or(Protocol::V1),
+            turn: 0,
+            random,
+        }
     }
 
     /// How the next lookup is made.
@@ -119,13 +133,21 @@ mod tests {
     use super::*;
 
     fn instance(port: u16, weight: u16) -> Instance {
-        Instance { host: "127.0.0.1".into(), port, protocol: Protocol::V1, weight }
+        Instance {
+            host: "127.0.0.1".into(),
+            port,
+            protocol: Protocol::V1,
+            weight,
+        }
     }
 
     #[test]
     fn lookups_alternate_unless_told() {
         let mut c = Chooser::new(Ways::Both, None, Random::new(1));
-        assert_eq!([c.next_way(), c.next_way(), c.next_way()], [Via::Dns, Via::Http, Via::Dns]);
+        assert_eq!(
+            [c.next_way(), c.next_way(), c.next_way()],
+            [Via::Dns, Via::Http, Via::Dns]
+        );
         let mut c = Chooser::new("http".parse().unwrap(), None, Random::new(1));
         assert_eq!([c.next_way(), c.next_way()], [Via::Http, Via::Http]);
         assert!("carrier pigeon".parse::<Ways>().is_err());
@@ -146,13 +168,22 @@ mod tests {
         let mut c = Chooser::new(Ways::Both, None, Random::new(7));
         assert_eq!(c.pick(&[]), None);
         let all = [instance(1, 0), instance(2, 3)];
-        let second = (0..4000).filter(|_| c.pick(&all).is_some_and(|i| i.port == 2)).count();
+        let second = (0..4000)
+            .filter(|_| c.pick(&all).is_some_and(|i| i.port == 2))
+            .count();
         assert!((2800..3200).contains(&second), "{second}");
     }
 
     #[test]
     fn addresses_of_version_6_get_brackets() {
-        assert_eq!(Instance { host: "::1".into(), ..instance(5, 1) }.authority(), "[::1]:5");
+        assert_eq!(
+            Instance {
+                host: "::1".into(),
+                ..instance(5, 1)
+            }
+            .authority(),
+            "[::1]:5"
+        );
         assert_eq!(instance(5, 1).authority(), "127.0.0.1:5");
     }
 }

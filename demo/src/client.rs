@@ -15,7 +15,12 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// Calls until the count is reached or it is told to stop.
-pub async fn run(settings: Caller, agent: Client, log: Arc<Transcript>, mut stop: watch::Receiver<bool>) -> Tally {
+pub async fn run(
+    settings: Caller,
+    agent: Client,
+    log: Arc<Transcript>,
+    mut stop: watch::Receiver<bool>,
+) -> Tally {
     let mut chooser = Chooser::new(settings.ways, settings.locked, settings.random.clone());
     let mut tally = Tally::default();
     let mut ticks = interval(settings.period);
@@ -46,14 +51,23 @@ pub async fn run(settings: Caller, agent: Client, log: Arc<Transcript>, mut stop
                 );
                 log.say("client", Tone::Good, &text);
             }
-            Err(failure) => log.say("client", Tone::Bad, &format!("{via:<4} {failure}  ({})", tally.running())),
+            Err(failure) => log.say(
+                "client",
+                Tone::Bad,
+                &format!("{via:<4} {failure}  ({})", tally.running()),
+            ),
         }
     }
     tally
 }
 
 /// One request: a lookup and a call. Neither is tried twice.
-async fn request(settings: &Caller, agent: &Client, chooser: &mut Chooser, via: Via) -> Result<Instance, Failure> {
+async fn request(
+    settings: &Caller,
+    agent: &Client,
+    chooser: &mut Chooser,
+    via: Via,
+) -> Result<Instance, Failure> {
     let instance = match via {
         Via::Dns => by_dns(settings, chooser).await?,
         Via::Http => by_http(settings, agent, chooser).await?,
@@ -66,7 +80,12 @@ async fn request(settings: &Caller, agent: &Client, chooser: &mut Chooser, via: 
 /// Asks for `<tag>.<name>.service.<domain>`, for each protocol in the order of their chances.
 async fn by_dns(settings: &Caller, chooser: &mut Chooser) -> Result<Instance, Failure> {
     for protocol in chooser.order() {
-        let name = format!("{}.{}.service.{}", protocol.tag(), settings.name, settings.domain);
+        let name = format!(
+            "{}.{}.service.{}",
+            protocol.tag(),
+            settings.name,
+            settings.domain
+        );
         let found = settings
             .resolver
             .srv(chooser.query_id(), &name, settings.timeout)
@@ -75,13 +94,18 @@ async fn by_dns(settings: &Caller, chooser: &mut Chooser) -> Result<Instance, Fa
         let instances: Vec<Instance> = found
             .iter()
             .map(|srv| Instance {
-                host: srv.addresses.first().map_or_else(|| srv.target.clone(), ToString::to_string),
+                host: srv
+                    .addresses
+                    .first()
+                    .map_or_else(|| srv.target.clone(), ToString::to_string),
                 port: srv.port,
                 protocol,
                 weight: srv.weight,
             })
             .collect();
-        let Some(picked) = chooser.pick(&instances) else { continue };
+        let Some(picked) = chooser.pick(&instances) else {
+            continue;
+        };
         let mut picked = picked.clone();
         if found.iter().any(|srv| srv.target == picked.host) {
             // The answer did not bring the target's address.
@@ -117,21 +141,35 @@ fn instances(rows: &[HealthEntry], locked: Option<Protocol>) -> Vec<Instance> {
         .collect()
 }
 
-async fn by_http(settings: &Caller, agent: &Client, chooser: &mut Chooser) -> Result<Instance, Failure> {
+async fn by_http(
+    settings: &Caller,
+    agent: &Client,
+    chooser: &mut Chooser,
+) -> Result<Instance, Failure> {
     let tags: Vec<&str> = chooser.locked().iter().map(|p| p.tag()).collect();
     let options = QueryOptions::default();
     let asked = agent.health_service(&settings.name, &tags, true, &options);
     let (rows, _) = timeout(settings.timeout, asked)
         .await
-        .map_err(|_| Failure::Lookup(format!("no answer from the agent within {:?}", settings.timeout)))?
+        .map_err(|_| {
+            Failure::Lookup(format!(
+                "no answer from the agent within {:?}",
+                settings.timeout
+            ))
+        })?
         .map_err(|err| Failure::Lookup(err.to_string()))?;
-    chooser.pick(&instances(&rows, settings.locked)).cloned().ok_or(Failure::NoSuchHost)
+    chooser
+        .pick(&instances(&rows, settings.locked))
+        .cloned()
+        .ok_or(Failure::NoSuchHost)
 }
 
 /// Sends the protocol's word and waits for its answer.
 async fn call(instance: &Instance, limit: Duration) -> Result<(), Failure> {
     let address = instance.authority();
-    let connected = timeout(limit, TcpStream::connect(&address)).await.map_err(|_| Failure::Timeout)?;
+    let connected = timeout(limit, TcpStream::connect(&address))
+        .await
+        .map_err(|_| Failure::Timeout)?;
     let io = connected.map_err(|err| match err.kind() {
         ErrorKind::ConnectionRefused => Failure::Refused,
         ErrorKind::TimedOut => Failure::Timeout,
@@ -145,9 +183,13 @@ async fn call(instance: &Instance, limit: Duration) -> Result<(), Failure> {
 }
 
 async fn exchange(mut io: TcpStream, protocol: Protocol) -> std::io::Result<String> {
-    io.write_all(format!("{}\n", protocol.request()).as_bytes()).await?;
+    io.write_all(format!("{}\n", protocol.request()).as_bytes())
+        .await?;
     let mut line = String::new();
-    BufReader::new(io).take(MAX_LINE).read_line(&mut line).await?;
+    BufReader::new(io)
+        .take(MAX_LINE)
+        .read_line(&mut line)
+        .await?;
     Ok(line)
 }
 
@@ -169,7 +211,10 @@ mod tests {
     #[test]
     fn answers_are_judged() {
         assert_eq!(judge(Protocol::V1, "pong\n"), Ok(()));
-        assert_eq!(judge(Protocol::V2, "pong\n"), Err(Failure::Broken("unexpected answer \"pong\"".into())));
+        assert_eq!(
+            judge(Protocol::V2, "pong\n"),
+            Err(Failure::Broken("unexpected answer \"pong\"".into()))
+        );
         let (refusal, _) = Protocol::V1.reply("syn");
         assert_eq!(judge(Protocol::V2, &refusal), Err(Failure::WrongProtocol));
         assert!(matches!(judge(Protocol::V1, ""), Err(Failure::Broken(_))));
@@ -178,7 +223,10 @@ mod tests {
     #[test]
     fn rows_become_instances_by_their_tags() {
         let row = |tags: &[&str], port, address: &str| HealthEntry {
-            node: NodeEntry { address: "10.0.0.9".into(), ..NodeEntry::default() },
+            node: NodeEntry {
+                address: "10.0.0.9".into(),
+                ..NodeEntry::default()
+            },
             service: ServiceEntry {
                 tags: tags.iter().map(|t| (*t).to_owned()).collect(),
                 port,
@@ -187,9 +235,23 @@ mod tests {
             },
             checks: vec![],
         };
-        let rows = [row(&["x", "v2"], 80, ""), row(&["v1"], 81, "10.0.0.1"), row(&["none"], 82, ""), row(&["v1"], 0, "")];
-        let all: Vec<_> = instances(&rows, None).into_iter().map(|i| (i.authority(), i.protocol)).collect();
-        assert_eq!(all, [("10.0.0.9:80".to_owned(), Protocol::V2), ("10.0.0.1:81".to_owned(), Protocol::V1)]);
+        let rows = [
+            row(&["x", "v2"], 80, ""),
+            row(&["v1"], 81, "10.0.0.1"),
+            row(&["none"], 82, ""),
+            row(&["v1"], 0, ""),
+        ];
+        let all: Vec<_> = instances(&rows, None)
+            .into_iter()
+            .map(|i| (i.authority(), i.protocol))
+            .collect();
+        assert_eq!(
+            all,
+            [
+                ("10.0.0.9:80".to_owned(), Protocol::V2),
+                ("10.0.0.1:81".to_owned(), Protocol::V1)
+            ]
+        );
         assert_eq!(instances(&rows, Some(Protocol::V2)).len(), 1);
     }
 
@@ -197,8 +259,16 @@ mod tests {
     async fn a_port_that_was_closed_refuses() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let instance = Instance { host: "127.0.0.1".into(), port, protocol: Protocol::V1, weight: 1 };
+        let instance = Instance {
+            host: "127.0.0.1".into(),
+            port,
+            protocol: Protocol::V1,
+            weight: 1,
+        };
         drop(listener);
-        assert_eq!(call(&instance, Duration::from_secs(5)).await, Err(Failure::Refused));
+        assert_eq!(
+            call(&instance, Duration::from_secs(5)).await,
+            Err(Failure::Refused)
+        );
     }
 }

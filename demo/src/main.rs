@@ -37,7 +37,10 @@ Where the agent is can also be said by CONSUL_HTTP_ADDR, as for every client.
 \"lictor-demo <command> -help\" lists the options of a command.";
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    let args: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
     let (command, rest) = match args.split_first() {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("", &args[..]),
@@ -71,7 +74,10 @@ fn main() -> ExitCode {
 fn read<A: clap::Args>(command: &str, args: &[String]) -> Result<A, String> {
     match goflags::parse::<A>(args) {
         Ok((parsed, words)) if words.is_empty() => Ok(parsed),
-        Ok((_, words)) => Err(format!("lictor-demo {command} takes no words, but got {:?}", words[0])),
+        Ok((_, words)) => Err(format!(
+            "lictor-demo {command} takes no words, but got {:?}",
+            words[0]
+        )),
         Err(Stop::Help) => {
             println!("{}", help::<A>(command));
             Err(String::new())
@@ -121,7 +127,11 @@ async fn run(demo: Demo) -> Result<ExitCode, String> {
             let strict = settings.client.strict;
             let tally = client::run(settings.client, client, log.clone(), stop).await;
             log.note("client", &tally.summary());
-            Ok(if strict && tally.failed() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+            Ok(if strict && tally.failed() > 0 {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            })
         }
         Demo::Up(args) => up::run(args.resolve(&env)?, &env, stop).await,
     }
@@ -131,7 +141,10 @@ async fn run(demo: Demo) -> Result<ExitCode, String> {
 fn stop_on_signals() -> Result<watch::Receiver<bool>, String> {
     use tokio::signal::unix::{SignalKind, signal};
     let listen = |kind| signal(kind).map_err(|err| format!("cannot wait for signals: {err}"));
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+    );
     let (tell, told) = watch::channel(false);
     tokio::spawn(async move {
         tokio::select! {

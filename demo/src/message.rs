@@ -56,7 +56,11 @@ fn decode(bytes: &[u8]) -> Result<Answer<Message>, String> {
 }
 
 fn some<T>(list: Vec<T>) -> Answer<T> {
-    if list.is_empty() { Answer::Nothing } else { Answer::Found(list) }
+    if list.is_empty() {
+        Answer::Nothing
+    } else {
+        Answer::Found(list)
+    }
 }
 
 fn address_of(data: &RData) -> Option<IpAddr> {
@@ -105,9 +109,13 @@ pub fn read_srv(bytes: &[u8]) -> Result<Answer<Srv>, String> {
 /// The addresses of an answer.
 pub fn read_addresses(bytes: &[u8]) -> Result<Answer<IpAddr>, String> {
     Ok(match decode(bytes)? {
-        Answer::Found(messages) => {
-            some(messages.iter().flat_map(|m| &m.answers).filter_map(|r| address_of(&r.data)).collect())
-        }
+        Answer::Found(messages) => some(
+            messages
+                .iter()
+                .flat_map(|m| &m.answers)
+                .filter_map(|r| address_of(&r.data))
+                .collect(),
+        ),
         Answer::Nothing => Answer::Nothing,
         Answer::Truncated => Answer::Truncated,
     })
@@ -133,7 +141,10 @@ mod tests {
     fn a_question_asks_what_it_should() {
         let bytes = question(7, "v1.web.service.consul", RecordType::SRV).unwrap();
         let m = Message::from_vec(&bytes).unwrap();
-        assert_eq!((m.metadata.id, m.queries[0].query_type()), (7, RecordType::SRV));
+        assert_eq!(
+            (m.metadata.id, m.queries[0].query_type()),
+            (7, RecordType::SRV)
+        );
         assert_eq!(m.queries[0].name().to_ascii(), "v1.web.service.consul.");
         assert_eq!(m.max_payload(), 1232);
         assert!(!belongs(&bytes, 7), "a question is no answer");
@@ -145,25 +156,51 @@ mod tests {
     #[test]
     fn srv_records_come_with_their_addresses_and_the_best_priority_wins() {
         let bytes = answer(|m| {
-            for (priority, port, target) in [(2, 1, "far.node."), (1, 80, "n1.node."), (1, 81, "n2.node.")] {
+            for (priority, port, target) in [
+                (2, 1, "far.node."),
+                (1, 80, "n1.node."),
+                (1, 81, "n2.node."),
+            ] {
                 let srv = SRV::new(priority, 3, port, name(target));
-                m.add_answer(Record::from_rdata(name("web.service.consul."), 0, RData::SRV(srv)));
+                m.add_answer(Record::from_rdata(
+                    name("web.service.consul."),
+                    0,
+                    RData::SRV(srv),
+                ));
             }
-            m.add_additional(Record::from_rdata(name("N1.node."), 0, RData::A(A::new(10, 0, 0, 1))));
+            m.add_additional(Record::from_rdata(
+                name("N1.node."),
+                0,
+                RData::A(A::new(10, 0, 0, 1)),
+            ));
         });
-        let Answer::Found(found) = read_srv(&bytes).unwrap() else { panic!() };
-        let short: Vec<_> = found.iter().map(|s| (s.port, s.weight, s.addresses.clone())).collect();
-        assert_eq!(short, [(80, 3, vec!["10.0.0.1".parse().unwrap()]), (81, 3, vec![])]);
+        let Answer::Found(found) = read_srv(&bytes).unwrap() else {
+            panic!()
+        };
+        let short: Vec<_> = found
+            .iter()
+            .map(|s| (s.port, s.weight, s.addresses.clone()))
+            .collect();
+        assert_eq!(
+            short,
+            [(80, 3, vec!["10.0.0.1".parse().unwrap()]), (81, 3, vec![])]
+        );
         assert_eq!(found[1].target, "n2.node.");
     }
 
     #[test]
     fn nothing_cut_and_refused_are_told_apart() {
         let coded = |code| answer(|m| m.metadata.response_code = code);
-        assert_eq!(read_srv(&coded(ResponseCode::NXDomain)), Ok(Answer::Nothing));
+        assert_eq!(
+            read_srv(&coded(ResponseCode::NXDomain)),
+            Ok(Answer::Nothing)
+        );
         assert_eq!(read_srv(&coded(ResponseCode::NoError)), Ok(Answer::Nothing));
         assert!(read_srv(&coded(ResponseCode::Refused)).is_err());
-        assert_eq!(read_addresses(&answer(|m| m.metadata.truncation = true)), Ok(Answer::Truncated));
+        assert_eq!(
+            read_addresses(&answer(|m| m.metadata.truncation = true)),
+            Ok(Answer::Truncated)
+        );
         assert!(read_addresses(b"short").is_err());
     }
 }

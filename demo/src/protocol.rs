@@ -60,7 +60,11 @@ impl Protocol {
         if line == self.request() {
             return (self.answer().to_owned(), true);
         }
-        let why = if line == self.other().request() { "speaks" } else { "understands only" };
+        let why = if line == self.other().request() {
+            "speaks"
+        } else {
+            "understands only"
+        };
         (format!("error: this server {why} {self}"), false)
     }
 }
@@ -75,13 +79,16 @@ impl std::str::FromStr for Protocol {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Protocol, String> {
-        Protocol::of_tag(text).ok_or_else(|| format!("{text:?} is no protocol; there are v1 and v2"))
+        Protocol::of_tag(text)
+            .ok_or_else(|| format!("{text:?} is no protocol; there are v1 and v2"))
     }
 }
 
 impl<'de> serde::Deserialize<'de> for Protocol {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Protocol, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(d)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -96,7 +103,10 @@ mod tests {
         for p in Protocol::ALL {
             for wrong in [p.other().request(), "", "PING", "hello"] {
                 let (text, right) = p.reply(wrong);
-                assert!(!right && text.starts_with("error: ") && text.ends_with(p.tag()), "{p} {wrong:?}: {text}");
+                assert!(
+                    !right && text.starts_with("error: ") && text.ends_with(p.tag()),
+                    "{p} {wrong:?}: {text}"
+                );
             }
             assert_eq!(Protocol::of_tag(p.tag()), Some(p));
         }

@@ -44,7 +44,14 @@ mod tests {
     fn the_numbers_are_those_of_the_paper() {
         // The first outputs for seed 1234567, as published with the reference implementation.
         let mut r = Random::new(1_234_567);
-        assert_eq!([r.next(), r.next(), r.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+        assert_eq!(
+            [r.next(), r.next(), r.next()],
+            [
+                6_457_827_717_110_365_317,
+                3_203_168_211_198_807_973,
+                9_817_491_932_198_370_423
+            ]
+        );
     }
 
     #[test]

@@ -24,13 +24,17 @@ impl std::str::FromStr for Turn {
     fn from_str(text: &str) -> Result<Turn, String> {
         text.split_once('/')
             .and_then(|(number, count)| Turn::new(number.parse().ok()?, count.parse().ok()?))
-            .ok_or_else(|| format!("{text:?} is no place in a row; it is written like 1/2, the first of two"))
+            .ok_or_else(|| {
+                format!("{text:?} is no place in a row; it is written like 1/2, the first of two")
+            })
     }
 }
 
 impl<'de> serde::Deserialize<'de> for Turn {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Turn, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(d)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -46,8 +50,18 @@ pub struct Schedule {
 impl Schedule {
     /// Moves every `interval`. Servers with a turn share the interval by the wall clock, which
     /// needs no talk between them; others vary it by a quarter, so that they do not march in step.
-    pub fn new(interval: Duration, turn: Option<Turn>, locked: Option<Protocol>, random: Random) -> Schedule {
-        Schedule { interval: interval.max(Duration::from_millis(1)), turn, locked, random }
+    pub fn new(
+        interval: Duration,
+        turn: Option<Turn>,
+        locked: Option<Protocol>,
+        random: Random,
+    ) -> Schedule {
+        Schedule {
+            interval: interval.max(Duration::from_millis(1)),
+            turn,
+            locked,
+            random,
+        }
     }
 
     /// How long to stay from `now` (the time since the Unix epoch). With a turn at least half an
@@ -60,7 +74,11 @@ impl Schedule {
                 let slot = interval * u128::from(turn.number - 1) / u128::from(turn.count);
                 let into = (now.as_nanos() + interval - slot) % interval;
                 let left = interval - into;
-                if left < interval / 2 { left + interval } else { left }
+                if left < interval / 2 {
+                    left + interval
+                } else {
+                    left
+                }
             }
         };
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -86,12 +104,21 @@ mod tests {
     fn a_seed_is_a_future() {
         let future = |seed| {
             let mut s = Schedule::new(4 * S, None, None, Random::new(seed));
-            (0..50).map(|_| (s.protocol(), s.stay(S))).collect::<Vec<_>>()
+            (0..50)
+                .map(|_| (s.protocol(), s.stay(S)))
+                .collect::<Vec<_>>()
         };
         assert_eq!(future(1), future(1));
         assert_ne!(future(1), future(2));
-        assert!(future(1).iter().all(|(_, stay)| (3 * S..=5 * S).contains(stay)));
-        assert!(future(1).iter().any(|(p, _)| *p == Protocol::V1) && future(1).iter().any(|(p, _)| *p == Protocol::V2));
+        assert!(
+            future(1)
+                .iter()
+                .all(|(_, stay)| (3 * S..=5 * S).contains(stay))
+        );
+        assert!(
+            future(1).iter().any(|(p, _)| *p == Protocol::V1)
+                && future(1).iter().any(|(p, _)| *p == Protocol::V2)
+        );
     }
 
     #[test]
@@ -111,7 +138,13 @@ mod tests {
     fn a_lock_is_kept_and_turns_are_read() {
         let mut s = Schedule::new(S, None, Some(Protocol::V2), Random::new(1));
         assert!((0..20).all(|_| s.protocol() == Protocol::V2));
-        assert_eq!("2/3".parse(), Ok(Turn { number: 2, count: 3 }));
+        assert_eq!(
+            "2/3".parse(),
+            Ok(Turn {
+                number: 2,
+                count: 3
+            })
+        );
         for bad in ["0/2", "3/2", "1", "a/b", "1/0"] {
             assert!(bad.parse::<Turn>().is_err(), "{bad}");
         }

@@ -36,7 +36,11 @@ pub struct Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "answered {}, refused {}, on {} ports", self.answered, self.refused, self.ports)
+        write!(
+            f,
+            "answered {}, refused {}, on {} ports",
+            self.answered, self.refused, self.ports
+        )
     }
 }
 
@@ -48,8 +52,16 @@ struct Counts {
 /// The registration of a port.
 fn registration(settings: &Server, port: u16, protocol: Protocol) -> ServiceRequest {
     // Without an address of its own the server is where the agent is.
-    let host = if settings.address.is_empty() { "127.0.0.1" } else { &settings.address };
-    let tcp = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let host = if settings.address.is_empty() {
+        "127.0.0.1"
+    } else {
+        &settings.address
+    };
+    let tcp = if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    };
     ServiceRequest {
         id: format!("{}-{port}", settings.name).into(),
         name: settings.name.as_str().into(),
@@ -72,7 +84,9 @@ fn registration(settings: &Server, port: u16, protocol: Protocol) -> ServiceRequ
 }
 
 fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// Waits until it is time to stop.
@@ -89,8 +103,16 @@ pub async fn run(
     log: Arc<Transcript>,
     mut stop: watch::Receiver<bool>,
 ) -> Summary {
-    let counts = Arc::new(Counts { answered: AtomicU64::new(0), refused: AtomicU64::new(0) });
-    let mut schedule = Schedule::new(settings.interval, settings.turn, settings.locked, settings.random.clone());
+    let counts = Arc::new(Counts {
+        answered: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
+    });
+    let mut schedule = Schedule::new(
+        settings.interval,
+        settings.turn,
+        settings.locked,
+        settings.random.clone(),
+    );
     let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut ports = 0;
     while !*stop.borrow() {
@@ -98,24 +120,51 @@ pub async fn run(
         let listener = match TcpListener::bind(SocketAddr::new(settings.bind, 0)).await {
             Ok(listener) => listener,
             Err(err) => {
-                log.say(me, Tone::Bad, &format!("cannot listen on {}: {err}", settings.bind));
+                log.say(
+                    me,
+                    Tone::Bad,
+                    &format!("cannot listen on {}: {err}", settings.bind),
+                );
                 tokio::select! { () = sleep(RETRY) => continue, () = stopped(&mut stop) => break }
             }
         };
         let port = listener.local_addr().map_or(0, |a| a.port());
         ports += 1;
-        let accepting = tokio::spawn(accept(listener, protocol, me.to_owned(), log.clone(), counts.clone(), limit.clone()));
+        let accepting = tokio::spawn(accept(
+            listener,
+            protocol,
+            me.to_owned(),
+            log.clone(),
+            counts.clone(),
+            limit.clone(),
+        ));
         let service = registration(&settings, port, protocol);
         let registered = register(me, &service, &agent, &log, &mut stop).await;
         if registered {
-            log.note(me, &format!("registered {} port {port} speaking {protocol}", settings.name));
+            log.note(
+                me,
+                &format!(
+                    "registered {} port {port} speaking {protocol}",
+                    settings.name
+                ),
+            );
             tokio::select! {
                 () = sleep(schedule.stay(since_epoch())) => {}
                 () = stopped(&mut stop) => {}
             }
             match agent.deregister_service(&service.id).await {
-                Ok(()) => log.note(me, &format!("deregistered port {port}, serving on for {:?}", settings.grace)),
-                Err(err) => log.say(me, Tone::Bad, &format!("cannot deregister port {port}: {err}")),
+                Ok(()) => log.note(
+                    me,
+                    &format!(
+                        "deregistered port {port}, serving on for {:?}",
+                        settings.grace
+                    ),
+                ),
+                Err(err) => log.say(
+                    me,
+                    Tone::Bad,
+                    &format!("cannot deregister port {port}: {err}"),
+                ),
             }
             // Whoever asked before has the address and may still call.
             sleep(settings.grace).await;
@@ -144,7 +193,11 @@ async fn register(
             Err(err) => {
                 if !told {
                     let hint = err.hint().map(|h| format!(" {h}")).unwrap_or_default();
-                    log.say(me, Tone::Bad, &format!("cannot register, trying on: {err}.{hint}"));
+                    log.say(
+                        me,
+                        Tone::Bad,
+                        &format!("cannot register, trying on: {err}.{hint}"),
+                    );
                     told = true;
                 }
             }
@@ -165,7 +218,9 @@ async fn accept(
     limit: Arc<Semaphore>,
 ) {
     loop {
-        let Ok(permit) = limit.clone().acquire_owned().await else { return };
+        let Ok(permit) = limit.clone().acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((io, peer)) => {
                 let (me, log, counts) = (me.clone(), log.clone(), counts.clone());
@@ -204,9 +259,16 @@ async fn converse(
             counts.answered.fetch_add(1, Ordering::Relaxed);
         } else {
             counts.refused.fetch_add(1, Ordering::Relaxed);
-            log.say(me, Tone::Bad, &format!("{peer} sent {text:?}, but this is {protocol}"));
+            log.say(
+                me,
+                Tone::Bad,
+                &format!("{peer} sent {text:?}, but this is {protocol}"),
+            );
         }
-        reader.get_mut().write_all(format!("{reply}\n").as_bytes()).await?;
+        reader
+            .get_mut()
+            .write_all(format!("{reply}\n").as_bytes())
+            .await?;
     }
 }
 
@@ -217,25 +279,46 @@ mod tests {
     async fn talk(protocol: Protocol, lines: &str) -> (String, u64, u64) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let counts = Arc::new(Counts { answered: AtomicU64::new(0), refused: AtomicU64::new(0) });
+        let counts = Arc::new(Counts {
+            answered: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        });
         let log = Arc::new(Transcript::new(Box::new(std::io::sink()), false));
-        let task = tokio::spawn(accept(listener, protocol, "s".into(), log, counts.clone(), Arc::new(Semaphore::new(1))));
+        let task = tokio::spawn(accept(
+            listener,
+            protocol,
+            "s".into(),
+            log,
+            counts.clone(),
+            Arc::new(Semaphore::new(1)),
+        ));
         let mut io = TcpStream::connect(address).await.unwrap();
         io.write_all(lines.as_bytes()).await.unwrap();
         io.shutdown().await.unwrap();
         let mut all = String::new();
         io.read_to_string(&mut all).await.unwrap();
         task.abort();
-        (all, counts.answered.load(Ordering::Relaxed), counts.refused.load(Ordering::Relaxed))
+        (
+            all,
+            counts.answered.load(Ordering::Relaxed),
+            counts.refused.load(Ordering::Relaxed),
+        )
     }
 
     #[tokio::test]
     async fn lines_are_answered_and_wrong_ones_counted() {
         assert_eq!(
             talk(Protocol::V1, "ping\nsyn\nping\n").await,
-            ("pong\nerror: this server speaks v1\npong\n".to_owned(), 2, 1)
+            (
+                "pong\nerror: this server speaks v1\npong\n".to_owned(),
+                2,
+                1
+            )
         );
-        assert_eq!(talk(Protocol::V2, "syn\r\n").await, ("ack\n".to_owned(), 1, 0));
+        assert_eq!(
+            talk(Protocol::V2, "syn\r\n").await,
+            ("ack\n".to_owned(), 1, 0)
+        );
     }
 
     #[tokio::test]
@@ -258,9 +341,30 @@ mod tests {
         };
         let r = registration(&settings, 81, Protocol::V2);
         let check = r.check.unwrap();
-        assert_eq!((r.id.as_str(), r.port, r.tags[0].as_str(), r.address.as_str()), ("web-81", 81, "v2", ""));
-        assert_eq!((check.tcp.as_str(), check.status.as_str()), ("127.0.0.1:81", "passing"));
-        let r = registration(&Server { address: "fd00::1".into(), ..settings }, 81, Protocol::V2);
-        assert_eq!((r.address.as_str(), r.check.unwrap().tcp.as_str()), ("fd00::1", "[fd00::1]:81"));
+        assert_eq!(
+            (
+                r.id.as_str(),
+                r.port,
+                r.tags[0].as_str(),
+                r.address.as_str()
+            ),
+            ("web-81", 81, "v2", "")
+        );
+        assert_eq!(
+            (check.tcp.as_str(), check.status.as_str()),
+            ("127.0.0.1:81", "passing")
+        );
+        let r = registration(
+            &Server {
+                address: "fd00::1".into(),
+                ..settings
+            },
+            81,
+            Protocol::V2,
+        );
+        assert_eq!(
+            (r.address.as_str(), r.check.unwrap().tcp.as_str()),
+            ("fd00::1", "[fd00::1]:81")
+        );
     }
 }

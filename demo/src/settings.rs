@@ -30,7 +30,9 @@ macro_rules! over {
 fn from_env<T: serde::de::DeserializeOwned>(env: &Env) -> Result<T, String> {
     // An empty variable is no setting: compose files pass on what is not set that way.
     let given = env.iter().filter(|(_, v)| !v.is_empty()).cloned();
-    envy::prefixed("LICTOR_DEMO_").from_iter(given).map_err(|err| format!("LICTOR_DEMO_ environment: {err}"))
+    envy::prefixed("LICTOR_DEMO_")
+        .from_iter(given)
+        .map_err(|err| format!("LICTOR_DEMO_ environment: {err}"))
 }
 
 /// Settings of every command.
@@ -249,9 +251,13 @@ fn positive(what: &str, given: Option<GoDuration>, default: Duration) -> Result<
     }
 }
 
-fn server(flags: ServerOnlyArgs, common: &Common, random: Random, env: &Env) -> Result<Server, String> {
-    let given =
-        over!(ServerOnlyArgs, flags, from_env::<ServerOnlyArgs>(env)?; interval, grace, address, bind, turn);
+fn server(
+    flags: ServerOnlyArgs,
+    common: &Common,
+    random: Random,
+    env: &Env,
+) -> Result<Server, String> {
+    let given = over!(ServerOnlyArgs, flags, from_env::<ServerOnlyArgs>(env)?; interval, grace, address, bind, turn);
     let grace = match given.grace {
         None => Duration::from_secs(1),
         Some(d) if d.0 >= 0 => d.to_std(),
@@ -269,12 +275,19 @@ fn server(flags: ServerOnlyArgs, common: &Common, random: Random, env: &Env) -> 
     })
 }
 
-fn client(flags: ClientOnlyArgs, common: &Common, random: Random, env: &Env) -> Result<Caller, String> {
+fn client(
+    flags: ClientOnlyArgs,
+    common: &Common,
+    random: Random,
+    env: &Env,
+) -> Result<Caller, String> {
     let given = over!(ClientOnlyArgs, flags, from_env::<ClientOnlyArgs>(env)?;
         rate, count, via, dns_addr, domain, timeout, strict);
     let rate = given.rate.unwrap_or(2.0);
     if !(rate > 0.0 && rate <= 10_000.0) {
-        return Err(format!("-rate must be above zero and at most 10000, not {rate}"));
+        return Err(format!(
+            "-rate must be above zero and at most 10000, not {rate}"
+        ));
     }
     let resolver = match given.dns_addr.as_deref() {
         Some("system") => Resolver::System,
@@ -347,7 +360,9 @@ mod tests {
     use lictor_cli::goflags;
 
     fn env(vars: &[(&str, &str)]) -> Vec<(String, String)> {
-        vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        vars.iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     fn flags<A: clap::Args>(words: &[&str]) -> A {
@@ -370,10 +385,22 @@ mod tests {
             ("LICTOR_DEMO_DOMAIN", ""),
             ("CONSUL_HTTP_ADDR", "http://agent.example:8500"),
         ]);
-        let s = flags::<ClientArgs>(&["-rate=4", "--strict"]).resolve(&vars).unwrap();
+        let s = flags::<ClientArgs>(&["-rate=4", "--strict"])
+            .resolve(&vars)
+            .unwrap();
         let c = &s.client;
-        assert_eq!((s.common.name.as_str(), c.period, c.count), ("web", Duration::from_millis(250), Some(7)));
-        assert_eq!((c.ways, c.timeout, c.locked), (Ways::Only(Via::Dns), Duration::from_millis(300), Some(Protocol::V2)));
+        assert_eq!(
+            (s.common.name.as_str(), c.period, c.count),
+            ("web", Duration::from_millis(250), Some(7))
+        );
+        assert_eq!(
+            (c.ways, c.timeout, c.locked),
+            (
+                Ways::Only(Via::Dns),
+                Duration::from_millis(300),
+                Some(Protocol::V2)
+            )
+        );
         assert_eq!((c.domain.as_str(), c.strict), ("consul", true));
         assert_eq!(c.resolver, Resolver::At("agent.example:8600".into()));
     }
@@ -381,9 +408,22 @@ mod tests {
     #[test]
     fn a_server_has_its_defaults() {
         let s = flags::<ServerArgs>(&[]).resolve(&[]).unwrap().server;
-        assert_eq!((s.name.as_str(), s.interval, s.grace), ("lictor-demo", Duration::from_secs(5), Duration::from_secs(1)));
-        assert_eq!((s.address.as_str(), s.bind.to_string().as_str(), s.turn), ("", "0.0.0.0", None));
-        let s = flags::<ServerArgs>(&["-turn=2/2", "-grace", "0s"]).resolve(&[]).unwrap().server;
+        assert_eq!(
+            (s.name.as_str(), s.interval, s.grace),
+            (
+                "lictor-demo",
+                Duration::from_secs(5),
+                Duration::from_secs(1)
+            )
+        );
+        assert_eq!(
+            (s.address.as_str(), s.bind.to_string().as_str(), s.turn),
+            ("", "0.0.0.0", None)
+        );
+        let s = flags::<ServerArgs>(&["-turn=2/2", "-grace", "0s"])
+            .resolve(&[])
+            .unwrap()
+            .server;
         assert_eq!((s.turn, s.grace), (Turn::new(2, 2), Duration::ZERO));
     }
 
@@ -393,7 +433,10 @@ mod tests {
         assert!(fails(&["-rate=0"]).contains("-rate"));
         assert!(fails(&["-servers=0"]).contains("-servers"));
         assert!(fails(&["-interval=0s"]).contains("-interval"));
-        let bad = flags::<ServerArgs>(&[]).resolve(&env(&[("LICTOR_DEMO_TURN", "3/2")])).err().unwrap();
+        let bad = flags::<ServerArgs>(&[])
+            .resolve(&env(&[("LICTOR_DEMO_TURN", "3/2")]))
+            .err()
+            .unwrap();
         assert!(bad.contains("3/2"), "{bad}");
     }
 

@@ -14,7 +14,8 @@ pub enum Via {
 
 impl fmt::Display for Via {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        // Padded, so that lines stand in columns.
+        f.pad(match self {
             Via::Dns => "dns",
             Via::Http => "http",
         })
@@ -101,9 +102,18 @@ impl Tally {
 
     /// The last line.
     pub fn summary(&self) -> String {
-        let mut out = format!("sent {}: {} answered, {} failed", self.sent(), self.answered(), self.failed());
+        let mut out = format!(
+            "sent {}: {} answered, {} failed",
+            self.sent(),
+            self.answered(),
+            self.failed()
+        );
         if !self.failures.is_empty() {
-            let kinds: Vec<String> = self.failures.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+            let kinds: Vec<String> = self
+                .failures
+                .iter()
+                .map(|(kind, n)| format!("{n} {kind}"))
+                .collect();
             out.push_str(&format!(" ({})", kinds.join(", ")));
         }
         for (via, sent) in &self.sent {
@@ -128,7 +138,10 @@ mod tests {
         t.count(Via::Http, Ok(()));
         assert_eq!((t.sent(), t.answered(), t.failed()), (5, 2, 3));
         assert_eq!(t.running(), "2 ok, 3 failed");
-        assert_eq!(t.summary(), "sent 5: 2 answered, 3 failed (1 broken, 2 no such host); dns 1 of 2; http 1 of 3");
+        assert_eq!(
+            t.summary(),
+            "sent 5: 2 answered, 3 failed (1 broken, 2 no such host); dns 1 of 2; http 1 of 3"
+        );
         assert_eq!(Tally::default().summary(), "sent 0: 0 answered, 0 failed");
         assert_eq!(Failure::Lookup("x".into()).to_string(), "lookup failed: x");
     }

@@ -31,7 +31,9 @@ impl std::str::FromStr for Color {
 
 impl<'de> serde::Deserialize<'de> for Color {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Color, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(d)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -80,14 +82,20 @@ impl Transcript {
         let color = match color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+            Color::Auto => {
+                out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+            }
         };
         Transcript::new(Box::new(out), color)
     }
 
     /// To anywhere.
     pub fn new(out: Box<dyn Write + Send>, color: bool) -> Transcript {
-        Transcript { start: Instant::now(), color, out: Mutex::new(out) }
+        Transcript {
+            start: Instant::now(),
+            color,
+            out: Mutex::new(out),
+        }
     }
 
     /// Adds a line.
@@ -111,9 +119,15 @@ mod tests {
     #[test]
     fn lines_are_plain_unless_coloured() {
         let at = Duration::from_millis(1234);
-        assert_eq!(line(at, "client", Tone::Bad, "no such host", false), "    1.234  client    no such host");
+        assert_eq!(
+            line(at, "client", Tone::Bad, "no such host", false),
+            "    1.234  client    no such host"
+        );
         let coloured = line(at, "server-2", Tone::Good, "x", true);
-        assert!(coloured.contains("\x1b[33mserver-2 ") && coloured.ends_with("\x1b[32mx\x1b[0m"), "{coloured:?}");
+        assert!(
+            coloured.contains("\x1b[33mserver-2 ") && coloured.ends_with("\x1b[32mx\x1b[0m"),
+            "{coloured:?}"
+        );
         assert_eq!("never".parse(), Ok(Color::Never));
     }
 }

@@ -28,7 +28,10 @@ pub async fn run(
             started = Agent::start(&program, &log) => started?,
             _ = interrupted.wait_for(|stop| *stop) => return Ok(ExitCode::SUCCESS),
         };
-        log.note("agent", &format!("ready: HTTP {}, DNS {}", started.http, started.dns));
+        log.note(
+            "agent",
+            &format!("ready: HTTP {}, DNS {}", started.http, started.dns),
+        );
         settings.common.http_addr = Some(started.http.clone());
         settings.client.resolver = Resolver::At(started.dns.clone());
         agent = Some(started);
@@ -40,7 +43,10 @@ pub async fn run(
     let mut servers = Vec::new();
     for number in 1..=settings.servers {
         let one = Server {
-            turn: settings.server.turn.or_else(|| Turn::new(number, settings.servers)),
+            turn: settings
+                .server
+                .turn
+                .or_else(|| Turn::new(number, settings.servers)),
             random: settings.server.random.split(),
             ..settings.server.clone()
         };
@@ -69,7 +75,11 @@ pub async fn run(
         log.note(&me, &summary.to_string());
     }
     log.note("client", &tally.summary());
-    Ok(if strict && tally.failed() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if strict && tally.failed() > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// Waits until there is someone to call, a few seconds at most: the client is to show what happens
@@ -77,7 +87,8 @@ pub async fn run(
 async fn first_registration(settings: &Caller, api: &Client, mut signals: watch::Receiver<bool>) {
     let options = QueryOptions::default();
     let poll = async {
-        while !matches!(api.health_service(&settings.name, &[], true, &options).await, Ok((rows, _)) if !rows.is_empty()) {
+        while !matches!(api.health_service(&settings.name, &[], true, &options).await, Ok((rows, _)) if !rows.is_empty())
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

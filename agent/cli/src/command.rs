@@ -35,7 +35,12 @@ pub(crate) struct Group {
 }
 
 pub(crate) const fn entry<C: Command>() -> Entry {
-    Entry { name: C::NAME, about: C::ABOUT, help: help::command::<C>, run: run::<C> }
+    Entry {
+        name: C::NAME,
+        about: C::ABOUT,
+        help: help::command::<C>,
+        run: run::<C>,
+    }
 }
 
 fn run<C: Command>(cx: &mut Cx<'_>, args: &[String]) -> i32 {
@@ -53,7 +58,10 @@ fn run<C: Command>(cx: &mut Cx<'_>, args: &[String]) -> i32 {
             return 1;
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(err) => {
             cx.complain(format!("Error starting: {err}"));

@@ -86,7 +86,10 @@ pub(crate) fn none_wanted(cx: &mut crate::cx::Cx<'_>, args: &[String]) -> Result
     if args.is_empty() {
         return Ok(());
     }
-    cx.complain(format_args!("Too many arguments (expected 0, got {})", args.len()));
+    cx.complain(format_args!(
+        "Too many arguments (expected 0, got {})",
+        args.len()
+    ));
     Err(1)
 }
 

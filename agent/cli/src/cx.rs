@@ -56,7 +56,10 @@ impl Cx<'_> {
 
     /// Prints bytes of the result and ends the line.
     pub(crate) fn say_bytes(&mut self, bytes: &[u8]) {
-        let _ = self.out.write_all(bytes).and_then(|()| self.out.write_all(b"\n"));
+        let _ = self
+            .out
+            .write_all(bytes)
+            .and_then(|()| self.out.write_all(b"\n"));
     }
 
     /// Hands on what was printed, before someone else prints to the same place.
@@ -107,7 +110,8 @@ impl Cx<'_> {
             };
         }
         match argument.strip_prefix('@') {
-            Some(path) => std::fs::read(path).map_err(|err| format!("Failed to read file: {}", open_error(path, &err))),
+            Some(path) => std::fs::read(path)
+                .map_err(|err| format!("Failed to read file: {}", open_error(path, &err))),
             None => Ok(argument.as_bytes().to_vec()),
         }
     }
@@ -203,7 +207,13 @@ pub(crate) mod testing {
 
     impl Answer<'_> {
         fn text(&self) -> String {
-            format!("HTTP/1.1 {} X\r\n{}Content-Length: {}\r\n\r\n{}", self.0, self.1, self.2.len(), self.2)
+            format!(
+                "HTTP/1.1 {} X\r\n{}Content-Length: {}\r\n\r\n{}",
+                self.0,
+                self.1,
+                self.2.len(),
+                self.2
+            )
         }
     }
 
@@ -259,13 +269,19 @@ pub(crate) mod testing {
                     return Err("config: Open failed on none.json. open none.json: no such file or directory".into());
                 }
                 Ok(vec![
-                    serde_json::from_str(r#"{"Name": "from-file", "Port": 99, "Check": {"TTL": "1h"}}"#).unwrap(),
+                    serde_json::from_str(
+                        r#"{"Name": "from-file", "Port": 99, "Check": {"TTL": "1h"}}"#,
+                    )
+                    .unwrap(),
                     serde_json::from_str(r#"{"ID": "two", "Name": "second"}"#).unwrap(),
                 ])
             },
             validate: &|paths, format| match paths[0].as_str() {
                 "good" => Ok(vec![format!("format is {format:?}")]),
-                _ => Err(format!("failed to parse {}: unexpected end of JSON input", paths[0])),
+                _ => Err(format!(
+                    "failed to parse {}: unexpected end of JSON input",
+                    paths[0]
+                )),
             },
         };
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -280,6 +296,12 @@ pub(crate) mod testing {
         };
         let code = crate::dispatch(&args, &mut cx);
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran { code, out: text(out), err: text(err), seen, agent_args: agent_args.into_inner().unwrap() }
+        Ran {
+            code,
+            out: text(out),
+            err: text(err),
+            seen,
+            agent_args: agent_args.into_inner().unwrap(),
+        }
     }
 }

@@ -31,7 +31,10 @@ pub enum Kind {
 ///
 /// # Errors
 /// [`Stop::Help`] for `-h`, `-help`; [`Stop::Wrong`] for what Go refuses.
-pub fn split(args: &[String], kind: impl Fn(&str) -> Option<Kind>) -> Result<(Vec<String>, Vec<String>), Stop> {
+pub fn split(
+    args: &[String],
+    kind: impl Fn(&str) -> Option<Kind>,
+) -> Result<(Vec<String>, Vec<String>), Stop> {
     let mut flags = Vec::new();
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
@@ -52,13 +55,19 @@ pub fn split(args: &[String], kind: impl Fn(&str) -> Option<Kind>) -> Result<(Ve
         };
         let value = match (kind(name), value) {
             (None, _) if name == "h" || name == "help" => return Err(Stop::Help),
-            (None, _) => return Err(Stop::Wrong(format!("flag provided but not defined: -{name}"))),
+            (None, _) => {
+                return Err(Stop::Wrong(format!(
+                    "flag provided but not defined: -{name}"
+                )));
+            }
             (Some(Kind::Switch), None) => "true",
             (Some(Kind::Switch), Some(text)) => match lictor_client::parse_bool(text) {
                 Some(true) => "true",
                 Some(false) => "false",
                 None => {
-                    return Err(Stop::Wrong(format!("invalid boolean value {text:?} for -{name}: parse error")));
+                    return Err(Stop::Wrong(format!(
+                        "invalid boolean value {text:?} for -{name}: parse error"
+                    )));
                 }
             },
             (Some(Kind::Value), Some(text)) => text,
@@ -75,7 +84,10 @@ pub fn split(args: &[String], kind: impl Fn(&str) -> Option<Kind>) -> Result<(Ve
 /// The clap command that has the fields of `A` as its flags. Fields of type `bool` are switches
 /// and need `action = ArgAction::Set`.
 pub fn command_of<A: clap::Args>() -> clap::Command {
-    A::augment_args(clap::Command::new("")).no_binary_name(true).args_override_self(true).disable_help_flag(true)
+    A::augment_args(clap::Command::new(""))
+        .no_binary_name(true)
+        .args_override_self(true)
+        .disable_help_flag(true)
 }
 
 /// Reads the flags of `A` and gives the words behind them.
@@ -85,26 +97,39 @@ pub fn command_of<A: clap::Args>() -> clap::Command {
 pub fn parse<A: clap::Args>(args: &[String]) -> Result<(A, Vec<String>), Stop> {
     let command = command_of::<A>();
     let kind = |name: &str| {
-        let arg = command.get_arguments().find(|a| a.get_long() == Some(name))?;
+        let arg = command
+            .get_arguments()
+            .find(|a| a.get_long() == Some(name))?;
         Some(kind_of(arg))
     };
     let (flags, words) = split(args, kind).map_err(|stop| match stop {
         Stop::Wrong(text) => match text.strip_prefix("flag provided but not defined: -") {
             Some(name) => {
                 let near = nearest(name, command.get_arguments().filter_map(|a| a.get_long()));
-                Stop::Wrong(near.map(|n| format!("{text}\nDid you mean -{n}?")).unwrap_or(text))
+                Stop::Wrong(
+                    near.map(|n| format!("{text}\nDid you mean -{n}?"))
+                        .unwrap_or(text),
+                )
             }
             None => Stop::Wrong(text),
         },
         Stop::Help => Stop::Help,
     })?;
-    let matches = command.try_get_matches_from(flags).map_err(|err| Stop::Wrong(clap_error(&err)))?;
-    A::from_arg_matches(&matches).map(|flags| (flags, words)).map_err(|err| Stop::Wrong(clap_error(&err)))
+    let matches = command
+        .try_get_matches_from(flags)
+        .map_err(|err| Stop::Wrong(clap_error(&err)))?;
+    A::from_arg_matches(&matches)
+        .map(|flags| (flags, words))
+        .map_err(|err| Stop::Wrong(clap_error(&err)))
 }
 
 /// Whether a flag takes a value.
 pub fn kind_of(arg: &clap::Arg) -> Kind {
-    if arg.get_value_parser().type_id() == TypeId::of::<bool>() { Kind::Switch } else { Kind::Value }
+    if arg.get_value_parser().type_id() == TypeId::of::<bool>() {
+        Kind::Switch
+    } else {
+        Kind::Value
+    }
 }
 
 fn clap_error(err: &clap::Error) -> String {
@@ -114,11 +139,20 @@ fn clap_error(err: &clap::Error) -> String {
     };
     // Clap names a flag as "--port <PORT>".
     let named = text(ContextKind::InvalidArg);
-    let name = named.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default().to_owned();
+    let name = named
+        .trim_start_matches('-')
+        .split([' ', '='])
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     match err.kind() {
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
-            let why = std::error::Error::source(err).map_or_else(|| "parse error".to_owned(), ToString::to_string);
-            format!("invalid value {:?} for flag -{name}: {why}", text(ContextKind::InvalidValue))
+            let why = std::error::Error::source(err)
+                .map_or_else(|| "parse error".to_owned(), ToString::to_string);
+            format!(
+                "invalid value {:?} for flag -{name}: {why}",
+                text(ContextKind::InvalidValue)
+            )
         }
         _ => err.to_string(),
     }
@@ -165,13 +199,27 @@ mod tests {
 
     #[test]
     fn every_spelling_of_go_is_read() {
-        let (f, rest) = read(&["-dev", "--shell=0", "-http-port", "-1", "-tag=a", "-tag", "-b", "x", "-dev=false"]).unwrap();
+        let (f, rest) = read(&[
+            "-dev",
+            "--shell=0",
+            "-http-port",
+            "-1",
+            "-tag=a",
+            "-tag",
+            "-b",
+            "x",
+            "-dev=false",
+        ])
+        .unwrap();
         assert!(f.dev && !f.shell);
         assert_eq!(f.http_port, Some(-1));
         assert_eq!(f.tag, ["a", "-b"]);
         assert_eq!(rest, ["x", "-dev=false"]);
         let (f, rest) = read(&["-separator=", "--", "-dev"]).unwrap();
-        assert_eq!((f.separator.as_str(), f.dev, rest), ("", false, vec!["-dev".to_owned()]));
+        assert_eq!(
+            (f.separator.as_str(), f.dev, rest),
+            ("", false, vec!["-dev".to_owned()])
+        );
         let (f, rest) = read(&["-separator=a=b", "-"]).unwrap();
         assert_eq!((f.separator.as_str(), rest), ("a=b", vec!["-".to_owned()]));
     }
@@ -184,9 +232,18 @@ mod tests {
 
     #[test]
     fn errors_are_in_gos_words() {
-        assert_eq!(wrong(&["-nothing-like-it"]), "flag provided but not defined: -nothing-like-it");
-        assert_eq!(wrong(&["-htp-port=1"]), "flag provided but not defined: -htp-port\nDid you mean -http-port?");
-        assert_eq!(wrong(&["-dev=maybe"]), "invalid boolean value \"maybe\" for -dev: parse error");
+        assert_eq!(
+            wrong(&["-nothing-like-it"]),
+            "flag provided but not defined: -nothing-like-it"
+        );
+        assert_eq!(
+            wrong(&["-htp-port=1"]),
+            "flag provided but not defined: -htp-port\nDid you mean -http-port?"
+        );
+        assert_eq!(
+            wrong(&["-dev=maybe"]),
+            "invalid boolean value \"maybe\" for -dev: parse error"
+        );
         assert_eq!(wrong(&["-http-port"]), "flag needs an argument: -http-port");
         assert_eq!(wrong(&["---dev"]), "bad flag syntax: ---dev");
         assert_eq!(

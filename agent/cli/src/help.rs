@@ -14,11 +14,18 @@ pub(crate) fn overview(program: &str) -> String {
         .iter()
         .filter(|e| !e.name.contains(' '))
         .map(|e| (e.name, e.about))
-        .chain(commands::GROUPS.iter().filter(|g| !g.name.contains(' ')).map(|g| (g.name, g.about)))
+        .chain(
+            commands::GROUPS
+                .iter()
+                .filter(|g| !g.name.contains(' '))
+                .map(|g| (g.name, g.about)),
+        )
         .chain([("agent", "Runs an agent")])
         .collect();
     rows.sort_unstable();
-    let mut out = format!("Usage: {program} [--version] [--help] <command> [<args>]\n\nAvailable commands are:\n");
+    let mut out = format!(
+        "Usage: {program} [--version] [--help] <command> [<args>]\n\nAvailable commands are:\n"
+    );
     list(&mut out, &rows);
     out
 }
@@ -29,11 +36,18 @@ pub(crate) fn group(program: &str, group: &Group) -> String {
     let mut rows: Vec<(&str, &str)> = commands::ALL
         .iter()
         .filter_map(|e| e.name.strip_prefix(&prefix).map(|name| (name, e.about)))
-        .chain(commands::GROUPS.iter().filter_map(|g| g.name.strip_prefix(&prefix).map(|name| (name, g.about))))
+        .chain(
+            commands::GROUPS
+                .iter()
+                .filter_map(|g| g.name.strip_prefix(&prefix).map(|name| (name, g.about))),
+        )
         .filter(|(name, _)| !name.contains(' '))
         .collect();
     rows.sort_unstable();
-    let mut out = format!("Usage: {program} {} <subcommand> [options] [args]\n\n", group.name);
+    let mut out = format!(
+        "Usage: {program} {} <subcommand> [options] [args]\n\n",
+        group.name
+    );
     out.push_str(&text(program, group.long));
     out.push_str("\n\nSubcommands:\n");
     list(&mut out, &rows);
@@ -50,7 +64,9 @@ fn list(out: &mut String, rows: &[(&str, &str)]) {
 
 /// A command's help.
 pub(crate) fn command<C: Command>(program: &str) -> String {
-    let mut out = format!("Usage: {program} {} {}", C::NAME, C::USAGE).trim_end().to_owned();
+    let mut out = format!("Usage: {program} {} {}", C::NAME, C::USAGE)
+        .trim_end()
+        .to_owned();
     out.push_str("\n\n");
     out.push_str(&text(program, C::LONG));
     flags::<C>(&mut out);
@@ -63,7 +79,9 @@ pub fn flags<A: clap::Args>(out: &mut String) {
     for heading in [HEADING, "Command Options"] {
         let mut args: Vec<&clap::Arg> = command
             .get_arguments()
-            .filter(|a| (a.get_help_heading() == Some(HEADING)) == (heading == HEADING) && !a.is_hide_set())
+            .filter(|a| {
+                (a.get_help_heading() == Some(HEADING)) == (heading == HEADING) && !a.is_hide_set()
+            })
             .collect();
         args.sort_by_key(|a| a.get_long());
         if args.is_empty() {
@@ -77,8 +95,15 @@ pub fn flags<A: clap::Args>(out: &mut String) {
                     let _ = write!(out, "\n\n  -{name}");
                 }
                 Kind::Value => {
-                    let what = arg.get_value_names().and_then(|n| n.first()).map_or("value", |n| n.as_str());
-                    let what = if what.chars().any(char::is_lowercase) { what } else { "value" };
+                    let what = arg
+                        .get_value_names()
+                        .and_then(|n| n.first())
+                        .map_or("value", |n| n.as_str());
+                    let what = if what.chars().any(char::is_lowercase) {
+                        what
+                    } else {
+                        "value"
+                    };
                     let _ = write!(out, "\n\n  -{name}=<{what}>");
                 }
             }
@@ -86,7 +111,11 @@ pub fn flags<A: clap::Args>(out: &mut String) {
             if !words.is_empty() && !words.ends_with('.') {
                 words.push('.');
             }
-            let default = arg.get_default_values().first().and_then(|v| v.to_str()).unwrap_or_default();
+            let default = arg
+                .get_default_values()
+                .first()
+                .and_then(|v| v.to_str())
+                .unwrap_or_default();
             if !default.is_empty() && default != "false" {
                 let _ = write!(words, " The default is {default}.");
             }

@@ -101,15 +101,22 @@ impl ApiFlags {
         match self.server.datacenter.as_deref() {
             None | Some("") => Ok(client),
             Some(datacenter) => {
-                let config = ClientConfig { datacenter: datacenter.to_owned(), ..client.config().clone() };
-                lictor_client::Client::new(config).map_err(|err| cx.fail("Error connecting to Consul agent", &err))
+                let config = ClientConfig {
+                    datacenter: datacenter.to_owned(),
+                    ..client.config().clone()
+                };
+                lictor_client::Client::new(config)
+                    .map_err(|err| cx.fail("Error connecting to Consul agent", &err))
             }
         }
     }
 
     /// The options of a read.
     pub(crate) fn options(&self) -> QueryOptions {
-        QueryOptions { stale: self.server.stale, ..QueryOptions::default() }
+        QueryOptions {
+            stale: self.server.stale,
+            ..QueryOptions::default()
+        }
     }
 }
 
@@ -124,10 +131,24 @@ mod tests {
             token_file: Some("/env".into()),
             ..ClientConfig::at("env:1")
         };
-        let flags = HttpFlags { token: Some("flag".into()), http_addr: Some("flag:2".into()), ..HttpFlags::default() };
+        let flags = HttpFlags {
+            token: Some("flag".into()),
+            http_addr: Some("flag:2".into()),
+            ..HttpFlags::default()
+        };
         let both = flags.over(env.clone());
-        assert_eq!((both.address.as_str(), both.token.as_deref(), both.token_file), ("flag:2", Some("flag"), None));
+        assert_eq!(
+            (
+                both.address.as_str(),
+                both.token.as_deref(),
+                both.token_file
+            ),
+            ("flag:2", Some("flag"), None)
+        );
         let same = HttpFlags::default().over(env);
-        assert_eq!((same.token.as_deref(), same.token_file), (Some("env"), Some("/env".into())));
+        assert_eq!(
+            (same.token.as_deref(), same.token_file),
+            (Some("env"), Some("/env".into()))
+        );
     }
 }

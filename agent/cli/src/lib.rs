@@ -94,7 +94,9 @@ fn find(words: &[String]) -> Asked<'_> {
         return Asked::Agent(&words[1..]);
     }
     for length in [3, 2, 1] {
-        let Some(first) = words.get(..length) else { continue };
+        let Some(first) = words.get(..length) else {
+            continue;
+        };
         let name = first.join(" ");
         if let Some(entry) = commands::ALL.iter().find(|e| e.name == name) {
             return Asked::Command(entry, &words[length..]);
@@ -151,9 +153,14 @@ pub fn dispatch(args: &[String], cx: &mut Cx<'_>) -> i32 {
         Asked::Unknown(word) => {
             let text = help::overview(cx.program);
             cx.complain(text);
-            let names = commands::ALL.iter().map(|e| e.name).chain(commands::GROUPS.iter().map(|g| g.name));
+            let names = commands::ALL
+                .iter()
+                .map(|e| e.name)
+                .chain(commands::GROUPS.iter().map(|g| g.name));
             let near = goflags::nearest(word, names.chain(["agent"]));
-            let advice = near.map(|n| format!(" Did you mean {n:?}?")).unwrap_or_default();
+            let advice = near
+                .map(|n| format!(" Did you mean {n:?}?"))
+                .unwrap_or_default();
             cx.complain(format!("\nThere is no command {word:?}.{advice}"));
             EXIT_NO_COMMAND
         }
@@ -168,15 +175,31 @@ mod tests {
     fn no_command_and_an_unknown_one_print_help_and_end_with_127() {
         let ran = Ran::without_agent(&[]);
         assert_eq!((ran.code, ran.out.as_str()), (127, ""));
-        assert!(ran.err.starts_with("Usage: lictor [--version] [--help] <command> [<args>]"), "{}", ran.err);
+        assert!(
+            ran.err
+                .starts_with("Usage: lictor [--version] [--help] <command> [<args>]"),
+            "{}",
+            ran.err
+        );
         let ran = Ran::without_agent(&["membrs"]);
         assert_eq!(ran.code, 127);
-        assert!(ran.err.ends_with("There is no command \"membrs\". Did you mean \"members\"?\n"), "{}", ran.err);
+        assert!(
+            ran.err
+                .ends_with("There is no command \"membrs\". Did you mean \"members\"?\n"),
+            "{}",
+            ran.err
+        );
     }
 
     #[test]
     fn help_goes_to_stdout_and_succeeds() {
-        for args in [&["--help"][..], &["-h"], &["kv", "-h"], &["kv", "get", "-h"], &["kv", "put", "a", "-help"]] {
+        for args in [
+            &["--help"][..],
+            &["-h"],
+            &["kv", "-h"],
+            &["kv", "get", "-h"],
+            &["kv", "put", "a", "-help"],
+        ] {
             let ran = Ran::without_agent(args);
             assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{args:?}");
             assert!(ran.out.starts_with("Usage: lictor "), "{args:?}");
@@ -187,7 +210,11 @@ mod tests {
     fn a_group_alone_fails_with_its_help() {
         let ran = Ran::without_agent(&["kv"]);
         assert_eq!((ran.code, ran.out.as_str()), (1, ""));
-        assert!(ran.err.starts_with("Usage: lictor kv <subcommand>"), "{}", ran.err);
+        assert!(
+            ran.err.starts_with("Usage: lictor kv <subcommand>"),
+            "{}",
+            ran.err
+        );
         for name in ["delete", "export", "get", "import", "put"] {
             assert!(ran.err.contains(&format!("\n    {name} ")), "{name}");
         }
@@ -197,14 +224,22 @@ mod tests {
     fn an_unknown_flag_is_named_with_the_nearest() {
         let ran = Ran::without_agent(&["members", "-detaild"]);
         assert_eq!(ran.code, 1);
-        assert!(ran.err.starts_with("flag provided but not defined: -detaild\n"), "{}", ran.err);
+        assert!(
+            ran.err
+                .starts_with("flag provided but not defined: -detaild\n"),
+            "{}",
+            ran.err
+        );
         assert!(ran.err.contains("Did you mean -detailed?"), "{}", ran.err);
     }
 
     #[test]
     fn the_agent_gets_its_words_as_they_are() {
         let ran = Ran::without_agent(&["agent", "-dev", "-h"]);
-        assert_eq!((ran.code, ran.agent_args.as_slice()), (42, &["-dev".to_owned(), "-h".to_owned()][..]));
+        assert_eq!(
+            (ran.code, ran.agent_args.as_slice()),
+            (42, &["-dev".to_owned(), "-h".to_owned()][..])
+        );
     }
 
     #[test]
@@ -218,7 +253,10 @@ mod tests {
     fn every_command_has_help_that_names_its_flags() {
         for entry in crate::commands::ALL {
             let text = (entry.help)("consul");
-            assert!(text.starts_with(&format!("Usage: consul {}", entry.name)), "{text}");
+            assert!(
+                text.starts_with(&format!("Usage: consul {}", entry.name)),
+                "{text}"
+            );
             assert!(!text.contains("{p}") && !text.contains("--"), "{text}");
             assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
         }

@@ -9,7 +9,13 @@ pub(crate) fn columns(rows: &[Vec<String>]) -> String {
 pub(crate) fn aligned(rows: &[Vec<String>], gap: usize) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..count)
-        .map(|i| rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0))
+        .map(|i| {
+            rows.iter()
+                .filter_map(|r| r.get(i))
+                .map(|c| c.chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let lines: Vec<String> = rows
         .iter()
@@ -32,7 +38,10 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [vec!["Node".into(), "ID".into(), "DC".into()], vec!["n\u{e9}".into(), String::new(), "dc1".into()]];
+        let rows = [
+            vec!["Node".into(), "ID".into(), "DC".into()],
+            vec!["n\u{e9}".into(), String::new(), "dc1".into()],
+        ];
         assert_eq!(columns(&rows), "Node  ID  DC\nn\u{e9}        dc1");
         assert_eq!(aligned(&[vec!["a".into(), "b".into()]], 6), "a      b");
         assert_eq!(columns(&[]), "");

@@ -17,6 +17,8 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn leader(&self) -> Result<String, Error> {
-        self.get("/v1/status/leader", &Default::default()).await.map(|(leader, _)| leader)
+        self.get("/v1/status/leader", &Default::default())
+            .await
+            .map(|(leader, _)| leader)
     }
 }

@@ -27,7 +27,9 @@ pub struct Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("url", &self.base_url).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("url", &self.base_url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -96,7 +98,8 @@ impl Request {
 
     /// Sets the body to a value's JSON.
     pub fn json<T: serde::Serialize + ?Sized>(self, value: &T) -> Request {
-        self.body(lictor_wire::gojson::to_vec(value)).header("content-type", "application/json")
+        self.body(lictor_wire::gojson::to_vec(value))
+            .header("content-type", "application/json")
     }
 
     /// Limits this exchange; wins over the client's own limit.
@@ -169,7 +172,10 @@ impl Response {
         if self.status.is_success() {
             return Ok(self);
         }
-        Err(Error::Status { code: self.status.as_u16(), text: self.text().trim().to_owned() })
+        Err(Error::Status {
+            code: self.status.as_u16(),
+            text: self.text().trim().to_owned(),
+        })
     }
 
     /// The body, decoded.
@@ -177,7 +183,10 @@ impl Response {
     /// # Errors
     /// [`Error::Decode`] if it is not what is expected.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|source| Error::Decode { url: self.path.clone(), source })
+        serde_json::from_slice(&self.body).map_err(|source| Error::Decode {
+            url: self.path.clone(),
+            source,
+        })
     }
 }
 
@@ -230,20 +239,32 @@ impl Client {
         let token = match &config.token_file {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|err| {
-                    Error::Config(format!("Error loading token file: cannot read {}: {err}", path.display()))
+                    Error::Config(format!(
+                        "Error loading token file: cannot read {}: {err}",
+                        path.display()
+                    ))
                 })?;
                 let text = text.trim().to_owned();
-                if text.is_empty() { config.token.clone() } else { Some(text) }
+                if text.is_empty() {
+                    config.token.clone()
+                } else {
+                    Some(text)
+                }
             }
             None => config.token.clone(),
         };
         let authorization = config.auth.as_ref().map(|auth| {
             let pair = format!("{}:{}", auth.user, auth.password);
-            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+            format!(
+                "Basic {}",
+                base64::engine::general_purpose::STANDARD.encode(pair)
+            )
         });
         let base_url = endpoint.base_url();
         let (host, prefix) = match &endpoint {
-            crate::Endpoint::Tcp { authority, prefix, .. } => (authority.clone(), prefix.clone()),
+            crate::Endpoint::Tcp {
+                authority, prefix, ..
+            } => (authority.clone(), prefix.clone()),
             crate::Endpoint::Unix(_) => ("localhost".to_owned(), String::new()),
         };
         Ok(Client {
@@ -251,7 +272,9 @@ impl Client {
                 .map_err(|_| Error::Config(format!("invalid address {:?}", config.address)))?,
             prefix: escape_path(&prefix).into(),
             token: token.map(|t| secret_header(&t, "the token")).transpose()?,
-            authorization: authorization.map(|a| secret_header(&a, "the user name or password")).transpose()?,
+            authorization: authorization
+                .map(|a| secret_header(&a, "the user name or password"))
+                .transpose()?,
             transport: Arc::new(Transport::new(&config, endpoint)?),
             base_url: base_url.into(),
             config: Arc::new(config),
@@ -268,12 +291,19 @@ impl Client {
         &self.base_url
     }
 
-    fn prepare(&self, request: Request) -> Result<(http::Request<Full<Bytes>>, String, String), Error> {
+    fn prepare(
+        &self,
+        request: Request,
+    ) -> Result<(http::Request<Full<Bytes>>, String, String), Error> {
         let mut request = request;
         if !self.config.datacenter.is_empty() && !request.has_param("dc") {
-            request.params.push(("dc".to_owned(), self.config.datacenter.clone()));
+            request
+                .params
+                .push(("dc".to_owned(), self.config.datacenter.clone()));
         }
-        let query = request.raw_query.unwrap_or_else(|| encode_query(&request.params));
+        let query = request
+            .raw_query
+            .unwrap_or_else(|| encode_query(&request.params));
         let mut target = request.path;
         if !query.is_empty() {
             target.push('?');
@@ -288,8 +318,10 @@ impl Client {
             .map_err(|err| Error::Config(format!("{url} is not a URL: {err}")))?;
         let headers = built.headers_mut();
         headers.insert(http::header::HOST, self.host.clone());
-        headers
-            .insert(http::header::USER_AGENT, HeaderValue::from_static(concat!("lictor/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(
+            http::header::USER_AGENT,
+            HeaderValue::from_static(concat!("lictor/", env!("CARGO_PKG_VERSION"))),
+        );
         if let Some(token) = &self.token {
             headers.insert(HeaderName::from_static("x-consul-token"), token.clone());
         }
@@ -315,7 +347,11 @@ impl Client {
             None => whole.await,
             Some(limit) => match tokio::time::timeout(limit, whole).await {
                 Ok(result) => result,
-                Err(_) => Err(Error::Timeout { method: method.to_string(), url: url.clone(), limit }),
+                Err(_) => Err(Error::Timeout {
+                    method: method.to_string(),
+                    url: url.clone(),
+                    limit,
+                }),
             },
         }
     }
@@ -338,13 +374,21 @@ impl Client {
             })?;
             if let Ok(data) = frame.into_data() {
                 if collected.len() + data.len() > self.config.max_answer {
-                    return Err(Error::TooLarge { url: url.to_owned(), limit: self.config.max_answer });
+                    return Err(Error::TooLarge {
+                        url: url.to_owned(),
+                        limit: self.config.max_answer,
+                    });
                 }
                 collected.extend_from_slice(&data);
             }
         }
         self.transport.give_back(lease);
-        Ok(Response { status: parts.status, headers: parts.headers, body: collected.freeze(), path })
+        Ok(Response {
+            status: parts.status,
+            headers: parts.headers,
+            body: collected.freeze(),
+            path,
+        })
     }
 
     /// Sends a request and gives its answer piece by piece. Only the head is waited for, and only
@@ -359,12 +403,25 @@ impl Client {
         let head = self.transport.exchange(built, &url);
         let (response, lease) = match limit {
             None => head.await?,
-            Some(limit) => tokio::time::timeout(limit, head)
-                .await
-                .map_err(|_| Error::Timeout { method: method.to_string(), url: url.clone(), limit })??,
+            Some(limit) => {
+                tokio::time::timeout(limit, head)
+                    .await
+                    .map_err(|_| Error::Timeout {
+                        method: method.to_string(),
+                        url: url.clone(),
+                        limit,
+                    })??
+            }
         };
         let (parts, body) = response.into_parts();
-        Ok(Streaming { status: parts.status, headers: parts.headers, method, url, body, _lease: lease })
+        Ok(Streaming {
+            status: parts.status,
+            headers: parts.headers,
+            method,
+            url,
+            body,
+            _lease: lease,
+        })
     }
 
     /// Sends any request: a method, a plain path, parameters and a body.
@@ -378,8 +435,8 @@ impl Client {
         query: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Response, Error> {
-        let method =
-            Method::from_bytes(method.as_bytes()).map_err(|_| Error::Config(format!("{method:?} is not a method")))?;
+        let method = Method::from_bytes(method.as_bytes())
+            .map_err(|_| Error::Config(format!("{method:?} is not a method")))?;
         let mut request = Request::new(method, path).body(body);
         for (k, v) in query {
             request = request.param(k, *v);
@@ -396,14 +453,18 @@ impl Client {
         path: &str,
         options: &QueryOptions,
     ) -> Result<(T, QueryMeta), Error> {
-        self.read(Request::new(Method::GET, path).options(options)).await
+        self.read(Request::new(Method::GET, path).options(options))
+            .await
     }
 
     /// Sends a request and decodes its answer.
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub async fn read<T: DeserializeOwned>(&self, request: Request) -> Result<(T, QueryMeta), Error> {
+    pub async fn read<T: DeserializeOwned>(
+        &self,
+        request: Request,
+    ) -> Result<(T, QueryMeta), Error> {
         let response = self.send(request).await?.ok()?;
         Ok((response.json()?, response.meta()))
     }
@@ -452,11 +513,18 @@ mod tests {
         (heads, connections)
     }
 
-    async fn agent(answers: Vec<&'static str>, per_connection: usize) -> (Client, tokio::task::JoinHandle<(Vec<String>, usize)>) {
+    async fn agent(
+        answers: Vec<&'static str>,
+        per_connection: usize,
+    ) -> (Client, tokio::task::JoinHandle<(Vec<String>, usize)>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let task = tokio::spawn(serve(listener, answers, per_connection));
-        let config = ClientConfig { token: Some("t1".into()), datacenter: "dc9".into(), ..ClientConfig::at(address) };
+        let config = ClientConfig {
+            token: Some("t1".into()),
+            datacenter: "dc9".into(),
+            ..ClientConfig::at(address)
+        };
         (Client::new(config).unwrap(), task)
     }
 
@@ -470,14 +538,27 @@ mod tests {
             2,
         )
         .await;
-        let options = QueryOptions { stale: true, ..QueryOptions::default() };
+        let options = QueryOptions {
+            stale: true,
+            ..QueryOptions::default()
+        };
         let (list, meta): (Vec<String>, _) = client.get("/v1/x y", &options).await.unwrap();
-        assert_eq!((list, meta.index, meta.known_leader), (vec!["a".to_owned()], 7, true));
-        let err = client.tell(Request::new(Method::PUT, "/v1/z").param("dc", "other")).await.unwrap_err();
+        assert_eq!(
+            (list, meta.index, meta.known_leader),
+            (vec!["a".to_owned()], 7, true)
+        );
+        let err = client
+            .tell(Request::new(Method::PUT, "/v1/z").param("dc", "other"))
+            .await
+            .unwrap_err();
         assert_eq!(err.to_string(), "Unexpected response code: 500 (no leader)");
         let (heads, connections) = task.await.unwrap();
         assert_eq!(connections, 1);
-        assert!(heads[0].starts_with("GET /v1/x%20y?dc=dc9&stale= HTTP/1.1\r\n"), "{}", heads[0]);
+        assert!(
+            heads[0].starts_with("GET /v1/x%20y?dc=dc9&stale= HTTP/1.1\r\n"),
+            "{}",
+            heads[0]
+        );
         assert!(heads[0].to_lowercase().contains("x-consul-token: t1\r\n"));
         assert!(heads[1].starts_with("PUT /v1/z?dc=other HTTP/1.1\r\n"));
     }
@@ -487,7 +568,8 @@ mod tests {
         let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]";
         let (client, task) = agent(vec![answer, answer], 1).await;
         for _ in 0..2 {
-            let (list, _): (Vec<String>, _) = client.get("/v1/x", &QueryOptions::default()).await.unwrap();
+            let (list, _): (Vec<String>, _) =
+                client.get("/v1/x", &QueryOptions::default()).await.unwrap();
             assert!(list.is_empty());
         }
         assert_eq!(task.await.unwrap().1, 2);
@@ -502,28 +584,46 @@ mod tests {
         let err = client.raw("GET", "/v1/kv/x", &[], "").await.unwrap_err();
         assert_eq!(
             err.to_string(),
-            format!("Get \"http://{address}/v1/kv/x\": dial tcp {address}: connect: connection refused")
+            format!(
+                "Get \"http://{address}/v1/kv/x\": dial tcp {address}: connect: connection refused"
+            )
         );
         assert!(err.is_unsent());
     }
 
     #[tokio::test]
     async fn an_answer_cut_short_and_one_too_large_are_errors() {
-        let (client, _task) = agent(vec!["HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nabc"], 1).await;
+        let (client, _task) =
+            agent(vec!["HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nabc"], 1).await;
         let err = client.raw("PUT", "/v1/x", &[], "").await.unwrap_err();
         assert!(matches!(err, Error::Broken { .. }), "{err}");
-        let (client, _task) = agent(vec!["HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabcdef"], 1).await;
-        let small = ClientConfig { max_answer: 5, ..client.config().clone() };
-        let err = Client::new(small).unwrap().raw("GET", "/v1/x", &[], "").await.unwrap_err();
+        let (client, _task) = agent(
+            vec!["HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabcdef"],
+            1,
+        )
+        .await;
+        let small = ClientConfig {
+            max_answer: 5,
+            ..client.config().clone()
+        };
+        let err = Client::new(small)
+            .unwrap()
+            .raw("GET", "/v1/x", &[], "")
+            .await
+            .unwrap_err();
         assert!(matches!(err, Error::TooLarge { limit: 5, .. }), "{err}");
     }
 
     #[tokio::test]
     async fn a_limit_in_time_is_kept() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = Client::new(ClientConfig::at(listener.local_addr().unwrap().to_string())).unwrap();
+        let client =
+            Client::new(ClientConfig::at(listener.local_addr().unwrap().to_string())).unwrap();
         let request = Request::new(Method::GET, "/v1/x").timeout(Duration::from_millis(20));
-        assert!(matches!(client.send(request).await.unwrap_err(), Error::Timeout { .. }));
+        assert!(matches!(
+            client.send(request).await.unwrap_err(),
+            Error::Timeout { .. }
+        ));
     }
 
     #[tokio::test]
@@ -537,13 +637,20 @@ mod tests {
             let (mut io, _) = listener.accept().await.unwrap();
             let mut buffer = [0; 1024];
             let n = io.read(&mut buffer).await.unwrap();
-            io.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue").await.unwrap();
+            io.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue")
+                .await
+                .unwrap();
             String::from_utf8_lossy(&buffer[..n]).into_owned()
         });
         let client = Client::new(ClientConfig::at(format!("unix://{}", path.display()))).unwrap();
         let response = client.raw("PUT", "/v1/kv/a", &[], "b").await.unwrap();
         assert_eq!(response.text(), "true");
-        assert!(task.await.unwrap().to_lowercase().contains("host: localhost\r\n"));
+        assert!(
+            task.await
+                .unwrap()
+                .to_lowercase()
+                .contains("host: localhost\r\n")
+        );
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -554,7 +661,10 @@ mod tests {
             1,
         )
         .await;
-        let mut answer = client.stream(Request::new(Method::GET, "/v1/agent/monitor")).await.unwrap();
+        let mut answer = client
+            .stream(Request::new(Method::GET, "/v1/agent/monitor"))
+            .await
+            .unwrap();
         let mut all = Vec::new();
         while let Some(piece) = answer.chunk().await.unwrap() {
             all.extend_from_slice(&piece);

@@ -18,7 +18,9 @@ pub struct BasicAuth {
 
 impl std::fmt::Debug for BasicAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BasicAuth").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("BasicAuth")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -41,7 +43,14 @@ pub struct TlsOptions {
 
 impl Default for TlsOptions {
     fn default() -> TlsOptions {
-        TlsOptions { ca_file: None, ca_path: None, client_cert: None, client_key: None, server_name: None, verify: true }
+        TlsOptions {
+            ca_file: None,
+            ca_path: None,
+            client_cert: None,
+            client_key: None,
+            server_name: None,
+            verify: true,
+        }
     }
 }
 
@@ -103,7 +112,10 @@ impl Default for ClientConfig {
 impl ClientConfig {
     /// The default configuration for an agent at `address`.
     pub fn at(address: impl Into<String>) -> ClientConfig {
-        ClientConfig { address: address.into(), ..ClientConfig::default() }
+        ClientConfig {
+            address: address.into(),
+            ..ClientConfig::default()
+        }
     }
 
     /// Reads Consul's variables through `lookup`. `LICTOR_HTTP_ADDR` and so on mean the same as
@@ -134,7 +146,10 @@ impl ClientConfig {
         config.token_file = path("HTTP_TOKEN_FILE");
         config.auth = text("HTTP_AUTH").map(|auth| {
             let (user, password) = auth.split_once(':').unwrap_or((&auth, ""));
-            BasicAuth { user: user.to_owned(), password: password.to_owned() }
+            BasicAuth {
+                user: user.to_owned(),
+                password: password.to_owned(),
+            }
         });
         config.ssl = switch("HTTP_SSL")?.unwrap_or(false);
         config.tls.verify = switch("HTTP_SSL_VERIFY")?.unwrap_or(true);
@@ -196,7 +211,11 @@ impl Endpoint {
         };
         let tls = match scheme.as_str() {
             "unix" => {
-                return if rest.is_empty() { Err(bad("no path")) } else { Ok(Endpoint::Unix(PathBuf::from(rest))) };
+                return if rest.is_empty() {
+                    Err(bad("no path"))
+                } else {
+                    Ok(Endpoint::Unix(PathBuf::from(rest)))
+                };
             }
             // TLS asked for by CONSUL_HTTP_SSL is not undone by a scheme.
             "" | "http" | "tcp" => ssl,
@@ -223,8 +242,16 @@ impl Endpoint {
     /// The first part of every URL: scheme, authority and prefix.
     pub fn base_url(&self) -> String {
         match self {
-            Endpoint::Tcp { tls, authority, prefix, .. } => {
-                format!("{}://{authority}{prefix}", if *tls { "https" } else { "http" })
+            Endpoint::Tcp {
+                tls,
+                authority,
+                prefix,
+                ..
+            } => {
+                format!(
+                    "{}://{authority}{prefix}",
+                    if *tls { "https" } else { "http" }
+                )
             }
             Endpoint::Unix(_) => "http://localhost".to_owned(),
         }
@@ -232,7 +259,10 @@ impl Endpoint {
 }
 
 fn split_host_port(authority: &str, default: u16) -> Result<(&str, u16), String> {
-    let port = |text: &str| text.parse::<u16>().map_err(|_| format!("invalid port {text:?}"));
+    let port = |text: &str| {
+        text.parse::<u16>()
+            .map_err(|_| format!("invalid port {text:?}"))
+    };
     if let Some(rest) = authority.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or("missing ']' in address")?;
         return match after.strip_prefix(':') {
@@ -263,28 +293,53 @@ mod tests {
     use super::*;
 
     fn env<'a>(vars: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
-        move |name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+        move |name| {
+            vars.iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| (*v).to_owned())
+        }
     }
 
     fn tcp(address: &str, ssl: bool) -> (bool, String, u16, String) {
         match Endpoint::parse(address, ssl).unwrap() {
-            Endpoint::Tcp { tls, host, port, prefix, .. } => (tls, host, port, prefix),
+            Endpoint::Tcp {
+                tls,
+                host,
+                port,
+                prefix,
+                ..
+            } => (tls, host, port, prefix),
             Endpoint::Unix(path) => panic!("{path:?}"),
         }
     }
 
     #[test]
     fn every_form_of_address_is_read() {
-        let t = |tls, host: &str, port, prefix: &str| (tls, host.to_owned(), port, prefix.to_owned());
-        assert_eq!(tcp("127.0.0.1:8500", false), t(false, "127.0.0.1", 8500, ""));
-        assert_eq!(tcp("http://a.example:1", false), t(false, "a.example", 1, ""));
-        assert_eq!(tcp("https://a.example", false), t(true, "a.example", 443, ""));
+        let t =
+            |tls, host: &str, port, prefix: &str| (tls, host.to_owned(), port, prefix.to_owned());
+        assert_eq!(
+            tcp("127.0.0.1:8500", false),
+            t(false, "127.0.0.1", 8500, "")
+        );
+        assert_eq!(
+            tcp("http://a.example:1", false),
+            t(false, "a.example", 1, "")
+        );
+        assert_eq!(
+            tcp("https://a.example", false),
+            t(true, "a.example", 443, "")
+        );
         assert_eq!(tcp("a.example", false), t(false, "a.example", 80, ""));
         assert_eq!(tcp("http://a:1/consul/", true), t(true, "a", 1, "/consul"));
         assert_eq!(tcp("[::1]:8500", false), t(false, "::1", 8500, ""));
         assert_eq!(tcp(":8500", false), t(false, "127.0.0.1", 8500, ""));
-        assert_eq!(Endpoint::parse("unix:///run/a.sock", false).unwrap(), Endpoint::Unix("/run/a.sock".into()));
-        for bad in ["ftp://a", "a:99999", "::1:8500", "unix://", "http://", "[::1"] {
+        assert_eq!(
+            Endpoint::parse("unix:///run/a.sock", false).unwrap(),
+            Endpoint::Unix("/run/a.sock".into())
+        );
+        for bad in [
+            "ftp://a", "a:99999", "::1:8500", "unix://", "http://", "[::1",
+        ] {
             assert!(Endpoint::parse(bad, false).is_err(), "{bad}");
         }
     }
@@ -303,27 +358,45 @@ mod tests {
         ]))
         .unwrap();
         assert_eq!((c.address.as_str(), c.token.as_deref()), ("b:2", Some("t")));
-        assert_eq!(c.auth, Some(BasicAuth { user: "u".into(), password: "p:q".into() }));
+        assert_eq!(
+            c.auth,
+            Some(BasicAuth {
+                user: "u".into(),
+                password: "p:q".into()
+            })
+        );
         assert_eq!((c.ssl, c.tls.verify), (false, false));
-        assert_eq!(c.tls.ca_file.as_deref(), Some(std::path::Path::new("/ca.pem")));
+        assert_eq!(
+            c.tls.ca_file.as_deref(),
+            Some(std::path::Path::new("/ca.pem"))
+        );
         assert_eq!(c.tls.server_name.as_deref(), Some("server.dc1.consul"));
     }
 
     #[test]
     fn an_empty_environment_is_the_default() {
         let c = ClientConfig::from_env(|_| None).unwrap();
-        assert_eq!((c.address.as_str(), c.token, c.ssl), ("127.0.0.1:8500", None, false));
+        assert_eq!(
+            (c.address.as_str(), c.token, c.ssl),
+            ("127.0.0.1:8500", None, false)
+        );
     }
 
     #[test]
     fn a_switch_that_is_none_is_named() {
         let err = ClientConfig::from_env(env(&[("CONSUL_HTTP_SSL", "maybe")])).unwrap_err();
-        assert_eq!(err.to_string(), "CONSUL_HTTP_SSL must be true or false, not \"maybe\"");
+        assert_eq!(
+            err.to_string(),
+            "CONSUL_HTTP_SSL must be true or false, not \"maybe\""
+        );
     }
 
     #[test]
     fn secrets_stay_out_of_debug_output() {
-        let c = ClientConfig { token: Some("s3cret".into()), ..ClientConfig::default() };
+        let c = ClientConfig {
+            token: Some("s3cret".into()),
+            ..ClientConfig::default()
+        };
         assert!(!format!("{c:?}").contains("s3cret"));
     }
 }

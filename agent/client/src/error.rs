@@ -145,7 +145,11 @@ fn quote(url: &str) -> String {
 }
 
 fn in_brackets(text: &str) -> String {
-    if text.is_empty() { " ()".to_owned() } else { format!(" ({text})") }
+    if text.is_empty() {
+        " ()".to_owned()
+    } else {
+        format!(" ({text})")
+    }
 }
 
 /// Go's text of a failed dial: `dial tcp 127.0.0.1:8500: connect: connection refused`.
@@ -201,15 +205,40 @@ mod tests {
                 .to_string()
                 .ends_with("dial tcp 127.0.0.1:8500: i/o timeout")
         );
-        let status = Error::Status { code: 500, text: "No cluster leader".into() };
-        assert_eq!(status.to_string(), "Unexpected response code: 500 (No cluster leader)");
-        assert_eq!(Error::Status { code: 404, text: String::new() }.to_string(), "Unexpected response code: 404 ()");
+        let status = Error::Status {
+            code: 500,
+            text: "No cluster leader".into(),
+        };
+        assert_eq!(
+            status.to_string(),
+            "Unexpected response code: 500 (No cluster leader)"
+        );
+        assert_eq!(
+            Error::Status {
+                code: 404,
+                text: String::new()
+            }
+            .to_string(),
+            "Unexpected response code: 404 ()"
+        );
     }
 
     #[test]
     fn an_unreachable_agent_comes_with_advice() {
-        let hint = refused(DialPhase::Connect, io::ErrorKind::ConnectionRefused).hint().unwrap();
-        assert!(hint.contains("127.0.0.1:8500") && hint.contains("CONSUL_HTTP_ADDR"), "{hint}");
-        assert_eq!(Error::Status { code: 500, text: "x".into() }.hint(), None);
+        let hint = refused(DialPhase::Connect, io::ErrorKind::ConnectionRefused)
+            .hint()
+            .unwrap();
+        assert!(
+            hint.contains("127.0.0.1:8500") && hint.contains("CONSUL_HTTP_ADDR"),
+            "{hint}"
+        );
+        assert_eq!(
+            Error::Status {
+                code: 500,
+                text: "x".into()
+            }
+            .hint(),
+            None
+        );
     }
 }

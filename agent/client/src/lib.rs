@@ -22,7 +22,9 @@ pub use client::{Client, QueryMeta, Request, Response, Streaming};
 pub use config::{BasicAuth, ClientConfig, Endpoint, TlsOptions, parse_bool};
 pub use error::{DialPhase, Error};
 pub use query::{QueryOptions, encode_query, escape_path};
-pub use types::{AgentCheck, CatalogService, EventRow, HealthEntry, NodeEntry, NodeServices, ServiceEntry};
+pub use types::{
+    AgentCheck, CatalogService, EventRow, HealthEntry, NodeEntry, NodeServices, ServiceEntry,
+};
 
 /// The methods that a request can have.
 pub use http::Method;

@@ -43,7 +43,10 @@ impl QueryOptions {
         }
         if let Some(wait) = self.wait {
             // Go's client writes milliseconds.
-            put("wait", format!("{}ms", GoDuration::from(wait).0 / 1_000_000));
+            put(
+                "wait",
+                format!("{}ms", GoDuration::from(wait).0 / 1_000_000),
+            );
         }
         if !self.near.is_empty() {
             put("near", self.near.clone());
@@ -71,7 +74,8 @@ pub fn escape_path(path: &str) -> String {
     for byte in path.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => out.push(char::from(byte)),
-            b'-' | b'_' | b'.' | b'~' | b'$' | b'&' | b'+' | b',' | b'/' | b':' | b';' | b'=' | b'@' => {
+            b'-' | b'_' | b'.' | b'~' | b'$' | b'&' | b'+' | b',' | b'/' | b':' | b';' | b'='
+            | b'@' => {
                 out.push(char::from(byte));
             }
             _ => push_escaped(&mut out, byte),
@@ -82,13 +86,18 @@ pub fn escape_path(path: &str) -> String {
 
 /// A query string, sorted by key, as Go's `url.Values` writes it; without the question mark.
 pub fn encode_query<K: AsRef<str>, V: AsRef<str>>(params: &[(K, V)]) -> String {
-    let mut sorted: Vec<(&str, &str)> = params.iter().map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
+    let mut sorted: Vec<(&str, &str)> = params
+        .iter()
+        .map(|(k, v)| (k.as_ref(), v.as_ref()))
+        .collect();
     sorted.sort_by_key(|(k, _)| *k);
     let mut out = String::new();
     let escape = |out: &mut String, text: &str| {
         for byte in text.bytes() {
             match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                    out.push(char::from(byte))
+                }
                 b' ' => out.push('+'),
                 _ => push_escaped(out, byte),
             }
@@ -111,9 +120,18 @@ mod tests {
 
     #[test]
     fn paths_and_queries_are_escaped_as_go_does() {
-        assert_eq!(escape_path("/v1/kv/a b/%2F?#(\u{e9})"), "/v1/kv/a%20b/%252F%3F%23%28%C3%A9%29");
-        assert_eq!(encode_query(&[("separator", "/"), ("keys", "")]), "keys=&separator=%2F");
-        assert_eq!(encode_query(&[("b", "1 2"), ("a", "x"), ("b", "&")]), "a=x&b=1+2&b=%26");
+        assert_eq!(
+            escape_path("/v1/kv/a b/%2F?#(\u{e9})"),
+            "/v1/kv/a%20b/%252F%3F%23%28%C3%A9%29"
+        );
+        assert_eq!(
+            encode_query(&[("separator", "/"), ("keys", "")]),
+            "keys=&separator=%2F"
+        );
+        assert_eq!(
+            encode_query(&[("b", "1 2"), ("a", "x"), ("b", "&")]),
+            "a=x&b=1+2&b=%26"
+        );
         assert_eq!(encode_query::<&str, &str>(&[]), "");
     }
 
@@ -127,7 +145,10 @@ mod tests {
             node_meta: vec![("a".into(), "b".into())],
             ..QueryOptions::default()
         };
-        assert_eq!(encode_query(&options.to_params()), "dc=dc2&index=7&node-meta=a%3Ab&stale=&wait=2000ms");
+        assert_eq!(
+            encode_query(&options.to_params()),
+            "dc=dc2&index=7&node-meta=a%3Ab&stale=&wait=2000ms"
+        );
         assert!(QueryOptions::default().to_params().is_empty());
     }
 }

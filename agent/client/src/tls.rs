@@ -20,7 +20,8 @@ const SYSTEM_BUNDLES: [&str; 5] = [
 ];
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|err| Error::Config(format!("cannot read {}: {err}", path.display())))
+    std::fs::read(path)
+        .map_err(|err| Error::Config(format!("cannot read {}: {err}", path.display())))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -29,16 +30,22 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|err| Error::Config(format!("{} is not PEM: {err}", path.display())))?;
     if certs.is_empty() {
-        return Err(Error::Config(format!("{} holds no certificate", path.display())));
+        return Err(Error::Config(format!(
+            "{} holds no certificate",
+            path.display()
+        )));
     }
     Ok(certs)
 }
 
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
     for cert in certificates(path)? {
-        roots
-            .add(cert)
-            .map_err(|err| Error::Config(format!("{} holds an unusable certificate: {err}", path.display())))?;
+        roots.add(cert).map_err(|err| {
+            Error::Config(format!(
+                "{} holds an unusable certificate: {err}",
+                path.display()
+            ))
+        })?;
     }
     Ok(())
 }
@@ -48,20 +55,29 @@ fn roots(options: &TlsOptions) -> Result<RootCertStore, Error> {
     if let Some(file) = &options.ca_file {
         add_file(&mut roots, file)?;
     } else if let Some(dir) = &options.ca_path {
-        let entries =
-            std::fs::read_dir(dir).map_err(|err| Error::Config(format!("cannot read {}: {err}", dir.display())))?;
-        let mut files: Vec<_> = entries.filter_map(Result::ok).map(|e| e.path()).filter(|p| p.is_file()).collect();
+        let entries = std::fs::read_dir(dir)
+            .map_err(|err| Error::Config(format!("cannot read {}: {err}", dir.display())))?;
+        let mut files: Vec<_> = entries
+            .filter_map(Result::ok)
+            .map(|e| e.path())
+            .filter(|p| p.is_file())
+            .collect();
         files.sort();
         for file in &files {
             add_file(&mut roots, file)?;
         }
         if files.is_empty() {
-            return Err(Error::Config(format!("{} holds no certificate", dir.display())));
+            return Err(Error::Config(format!(
+                "{} holds no certificate",
+                dir.display()
+            )));
         }
     } else if let Some(bundle) = SYSTEM_BUNDLES.iter().map(Path::new).find(|p| p.is_file()) {
         // A system's bundle may hold what rustls cannot use; the rest still counts.
         let bytes = read(bundle)?;
-        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok));
+        roots.add_parsable_certificates(
+            CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok),
+        );
     }
     Ok(roots)
 }
@@ -75,7 +91,9 @@ pub(crate) fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, E
     let builder = if options.verify {
         builder.with_root_certificates(roots(options)?)
     } else {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
     };
     let mut config = match (&options.client_cert, &options.client_key) {
         (Some(cert), Some(key)) => {
@@ -84,10 +102,16 @@ pub(crate) fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, E
                 .map_err(|err| Error::Config(format!("{} holds no key: {err}", key.display())))?;
             builder
                 .with_client_auth_cert(certificates(cert)?, parsed)
-                .map_err(|err| Error::Config(format!("{} and {}: {err}", cert.display(), key.display())))?
+                .map_err(|err| {
+                    Error::Config(format!("{} and {}: {err}", cert.display(), key.display()))
+                })?
         }
         (None, None) => builder.with_no_client_auth(),
-        _ => return Err(Error::Config("a client certificate and its key go together: give both or neither".into())),
+        _ => {
+            return Err(Error::Config(
+                "a client certificate and its key go together: give both or neither".into(),
+            ));
+        }
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
@@ -115,7 +139,12 @@ impl ServerCertVerifier for TrustAnyone {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -124,7 +153,12 @@ impl ServerCertVerifier for TrustAnyone {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -138,11 +172,29 @@ mod tests {
 
     #[test]
     fn files_that_do_not_fit_are_named() {
-        let missing = TlsOptions { ca_file: Some("/nonexistent/ca.pem".into()), ..TlsOptions::default() };
+        let missing = TlsOptions {
+            ca_file: Some("/nonexistent/ca.pem".into()),
+            ..TlsOptions::default()
+        };
         let err = client_config(&missing).unwrap_err().to_string();
         assert!(err.starts_with("cannot read /nonexistent/ca.pem"), "{err}");
-        let half = TlsOptions { client_cert: Some("/x.pem".into()), verify: false, ..TlsOptions::default() };
-        assert!(client_config(&half).unwrap_err().to_string().contains("give both or neither"));
-        assert!(client_config(&TlsOptions { verify: false, ..TlsOptions::default() }).is_ok());
+        let half = TlsOptions {
+            client_cert: Some("/x.pem".into()),
+            verify: false,
+            ..TlsOptions::default()
+        };
+        assert!(
+            client_config(&half)
+                .unwrap_err()
+                .to_string()
+                .contains("give both or neither")
+        );
+        assert!(
+            client_config(&TlsOptions {
+                verify: false,
+                ..TlsOptions::default()
+            })
+            .is_ok()
+        );
     }
 }

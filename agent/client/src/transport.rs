@@ -23,7 +23,10 @@ type Request = http::Request<Full<Bytes>>;
 
 pub(crate) struct Transport {
     endpoint: Endpoint,
-    tls: Option<(tokio_rustls::TlsConnector, rustls_pki_types::ServerName<'static>)>,
+    tls: Option<(
+        tokio_rustls::TlsConnector,
+        rustls_pki_types::ServerName<'static>,
+    )>,
     connect_timeout: Duration,
     idle: Mutex<Vec<(Sender, Instant)>>,
 }
@@ -41,15 +44,31 @@ struct DialError {
 impl Transport {
     pub(crate) fn new(config: &ClientConfig, endpoint: Endpoint) -> Result<Transport, Error> {
         let tls = match &endpoint {
-            Endpoint::Tcp { tls: true, host, .. } => {
-                let name = config.tls.server_name.clone().unwrap_or_else(|| host.clone());
-                let server = rustls_pki_types::ServerName::try_from(name.clone())
-                    .map_err(|_| Error::Config(format!("{name:?} cannot be the name of a TLS server")))?;
-                Some((tokio_rustls::TlsConnector::from(crate::tls::client_config(&config.tls)?), server))
+            Endpoint::Tcp {
+                tls: true, host, ..
+            } => {
+                let name = config
+                    .tls
+                    .server_name
+                    .clone()
+                    .unwrap_or_else(|| host.clone());
+                let server =
+                    rustls_pki_types::ServerName::try_from(name.clone()).map_err(|_| {
+                        Error::Config(format!("{name:?} cannot be the name of a TLS server"))
+                    })?;
+                Some((
+                    tokio_rustls::TlsConnector::from(crate::tls::client_config(&config.tls)?),
+                    server,
+                ))
             }
             _ => None,
         };
-        Ok(Transport { endpoint, tls, connect_timeout: config.connect_timeout, idle: Mutex::new(Vec::new()) })
+        Ok(Transport {
+            endpoint,
+            tls,
+            connect_timeout: config.connect_timeout,
+            idle: Mutex::new(Vec::new()),
+        })
     }
 
     /// Sends one request and gives the head of its answer. A request that a kept connection did
@@ -129,16 +148,21 @@ impl Transport {
                 phase,
                 source,
             },
-            Endpoint::Unix(path) => {
-                DialError { network: "unix", address: path.display().to_string(), phase, source }
-            }
+            Endpoint::Unix(path) => DialError {
+                network: "unix",
+                address: path.display().to_string(),
+                phase,
+                source,
+            },
         }
     }
 
     async fn dial(&self) -> Result<Sender, DialError> {
         match &self.endpoint {
             Endpoint::Unix(path) => {
-                let io = UnixStream::connect(path).await.map_err(|e| self.failed(DialPhase::Connect, e))?;
+                let io = UnixStream::connect(path)
+                    .await
+                    .map_err(|e| self.failed(DialPhase::Connect, e))?;
                 self.start(io).await
             }
             Endpoint::Tcp { host, port, .. } => {
@@ -159,7 +183,9 @@ impl Transport {
 
     /// Tries the addresses of the host in order; the error is that of the last.
     async fn dial_tcp(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
-        let addresses = tokio::net::lookup_host((host, port)).await.map_err(|e| self.failed(DialPhase::Lookup, e))?;
+        let addresses = tokio::net::lookup_host((host, port))
+            .await
+            .map_err(|e| self.failed(DialPhase::Lookup, e))?;
         let mut last = None;
         for address in addresses {
             match TcpStream::connect(address).await {
@@ -200,7 +226,11 @@ pub(crate) type SharedTransport = Arc<Transport>;
 
 /// `host:port`, with brackets around what has colons.
 pub(crate) fn join_host_port(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 /// What happened to a connection, in Go's words where Go has them.
@@ -209,7 +239,11 @@ pub(crate) fn broken_text(err: &hyper::Error) -> String {
     let mut cause = err.source();
     while let Some(inner) = cause {
         if let Some(io) = inner.downcast_ref::<io::Error>() {
-            return if io.kind() == io::ErrorKind::UnexpectedEof { "EOF".to_owned() } else { errno_text(io) };
+            return if io.kind() == io::ErrorKind::UnexpectedEof {
+                "EOF".to_owned()
+            } else {
+                errno_text(io)
+            };
         }
         cause = inner.source();
     }

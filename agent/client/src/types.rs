@@ -6,7 +6,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
 /// `null` where Go has an empty slice or map.
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    d: D,
+) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }
 
@@ -157,7 +159,11 @@ pub struct HealthEntry {
 impl HealthEntry {
     /// The address to connect to: the instance's own, else that of its node.
     pub fn reachable_address(&self) -> &str {
-        if self.service.address.is_empty() { &self.node.address } else { &self.service.address }
+        if self.service.address.is_empty() {
+            &self.node.address
+        } else {
+            &self.service.address
+        }
     }
 }
 
@@ -176,9 +182,15 @@ mod tests {
         let row = r#"{"Node":{"Node":"n","Address":"10.0.0.1","Meta":null,"New":1},
             "Service":{"ID":"a","Service":"web","Tags":null,"Address":"","Port":80,"Proxy":{}},"Checks":null}"#;
         let entry: HealthEntry = serde_json::from_str(row).unwrap();
-        assert_eq!((entry.reachable_address(), entry.service.port), ("10.0.0.1", 80));
+        assert_eq!(
+            (entry.reachable_address(), entry.service.port),
+            ("10.0.0.1", 80)
+        );
         let own = HealthEntry {
-            service: ServiceEntry { address: "10.0.0.2".into(), ..ServiceEntry::default() },
+            service: ServiceEntry {
+                address: "10.0.0.2".into(),
+                ..ServiceEntry::default()
+            },
             ..entry
         };
         assert_eq!(own.reachable_address(), "10.0.0.2");

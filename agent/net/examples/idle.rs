@@ -7,7 +7,6 @@
 //! with hyper's own HTTP/1 connection, for comparison.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};

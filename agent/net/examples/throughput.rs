@@ -59,7 +59,12 @@ fn main() {
         let before = cpu();
         let ended = tokio::task::spawn_blocking(load).await.expect("no panic");
         ended.expect("the client ran");
-        println!("server used {:.2} s of CPU", cpu() - before);
+        let after = cpu();
+        println!(
+            "server: {:.2} s user, {:.2} s system",
+            after.0 - before.0,
+            after.1 - before.1
+        );
     });
 }
 
@@ -133,8 +138,8 @@ async fn client(addr: SocketAddr) {
     println!("{:.0} requests/s", all as f64 / TIME.as_secs_f64());
 }
 
-/// Seconds of CPU this process has used.
-fn cpu() -> f64 {
+/// Seconds of CPU this process has used, its own and the kernel's for it.
+fn cpu() -> (f64, f64) {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
     let fields: Vec<&str> = stat
         .rsplit(')')
@@ -142,7 +147,6 @@ fn cpu() -> f64 {
         .unwrap_or("")
         .split_whitespace()
         .collect();
-    let ticks: f64 =
-        fields[11].parse::<f64>().expect("user") + fields[12].parse::<f64>().expect("system");
-    ticks / 100.0
+    let seconds = |field: usize| fields[field].parse::<f64>().expect("ticks") / 100.0;
+    (seconds(11), seconds(12))
 }

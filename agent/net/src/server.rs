@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU8, AtomicUsize,
@@ -180,8 +180,7 @@ impl Control {
     /// Runs `work`, which is polled whenever the phase changes, until it ends or is cut. To be the
     /// whole of a spawned task: the wish to be woken is registered once for each phase, not at each
     /// poll, and holds because a task is always woken by the same means.
-    async fn run(&self, work: impl Future<Output = ()>) {
-        let mut work = pin!(work);
+    async fn run(&self, mut work: Pin<&mut impl Future<Output = ()>>) {
         let mut changed = pin!(self.changed.notified());
         let mut known = None;
         poll_fn(|cx| {
@@ -333,45 +332,46 @@ fn admit<S: HttpService>(
         (Stream::Tcp(stream), Some(tls)) => {
             settings.first_byte = Some(Instant::now() + settings.limits.https_handshake_timeout);
             settings.peer.tls = true;
-            let handshake = secure(
-                inner.clone(),
-                stream,
-                tls.clone(),
-                settings,
-                service.clone(),
-            );
-            tokio::spawn(run(guard, admission, handshake));
+            let (inner, tls, service) = (inner.clone(), tls.clone(), service.clone());
+            tokio::spawn(async move {
+                let work = pin!(secure(&inner, stream, tls, settings, service));
+                inner.control.run(work).await;
+                gone(admission, guard);
+            });
         }
         (stream, _) => {
-            let control = inner.control.clone();
-            let work = plain(stream, service.clone(), settings, control);
-            tokio::spawn(run(guard, admission, work));
+            let (control, service) = (inner.control.clone(), service.clone());
+            tokio::spawn(async move {
+                // Made where it stays: a future that is handed on is stored at every stop.
+                let work = pin!(plain(stream, service, &settings, &control));
+                control.run(work).await;
+                gone(admission, guard);
+            });
         }
     }
 }
 
-/// A connection's task.
-async fn run(guard: Task, admission: Admission, work: impl Future<Output = ()>) {
-    guard.control.run(work).await;
-    drop(admission); // before the guard: when shutdown returns, nothing is open
+/// A connection has ended. When shutdown hears of it, it is no longer counted.
+fn gone(admission: Admission, guard: Task) {
+    drop(admission);
+    drop(guard);
 }
 
 async fn plain<S: HttpService>(
     stream: Stream,
     service: S,
-    settings: h1::Settings,
-    control: Arc<Control>,
+    settings: &h1::Settings,
+    control: &Control,
 ) {
-    if let End::Http2(stream, read) = h1::serve(stream, service.clone(), &settings, &control).await
-    {
+    if let End::Http2(stream, read, service) = h1::serve(stream, service, settings, control).await {
         // Boxed: it is large, and the connections that wait in their thousands are not of its kind.
         let stream = Rewound { read, stream };
-        Box::pin(h2::serve(stream, service, &settings, &control)).await;
+        Box::pin(h2::serve(stream, service, settings, control)).await;
     }
 }
 
 async fn secure<S: HttpService>(
-    inner: Arc<Inner>,
+    inner: &Inner,
     stream: TcpStream,
     tls: Arc<Tls>,
     mut settings: h1::Settings,
@@ -411,7 +411,7 @@ async fn secure<S: HttpService>(
             Box::pin(h2::serve(stream, service, &settings, control)).await;
         }
     } else {
-        plain(stream, service, settings, control.clone()).await;
+        plain(stream, service, &settings, control).await;
     }
 }
 
@@ -447,7 +447,7 @@ fn refuse(inner: &Arc<Inner>, stream: Stream, refusal: Refusal) {
     if inner.farewells.fetch_add(1, Relaxed) < MAX_FAREWELLS {
         let (inner, guard) = (inner.clone(), Task::new(&inner.control, |c| &c.connections));
         tokio::spawn(async move {
-            let _ = timeout(FAREWELL, inner.control.run(linger(stream))).await;
+            let _ = timeout(FAREWELL, inner.control.run(pin!(linger(stream)))).await;
             inner.farewells.fetch_sub(1, Relaxed);
             drop(guard);
         });

@@ -13,7 +13,7 @@ use crate::types::{LogId, Proposal, ServerInfo, TypeConfig};
 use lictor_state::{Changes, Entry, Outcome, View};
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::metrics::RaftServerMetrics;
+use openraft::metrics::{RaftServerMetrics, WaitError};
 use openraft::{ChangeMembers, LinearizerOption, Raft, RaftMetrics, ReadPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -32,6 +32,9 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often it asks meanwhile.
 const SETTLE_STEP: Duration = Duration::from_millis(2);
+
+/// How often a snapshot that was asked for is asked for again.
+const SNAPSHOT_STEP: Duration = Duration::from_millis(50);
 
 /// Where the log and the snapshots are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -267,7 +270,7 @@ impl Consensus {
         let wait = self.inner.raft.wait(Some(limit));
         match wait.applied_index_at_least(Some(index), "reached the index").await {
             Ok(_) => Ok(()),
-            Err(openraft::metrics::WaitError::Timeout(..)) => Err(ReadError::Behind),
+            Err(WaitError::Timeout(..)) => Err(ReadError::Behind),
             Err(_) => Err(ReadError::Stopped),
         }
     }
@@ -299,10 +302,15 @@ impl Consensus {
     pub async fn snapshot(&self) -> Result<(), ReadError> {
         let raft = &self.inner.raft;
         let target: Option<LogId> = raft.metrics().borrow_watched().last_applied;
-        raft.trigger().snapshot().await.map_err(|_| ReadError::Stopped)?;
-        match raft.wait(None).metrics(|m| m.snapshot >= target, "a snapshot was made").await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(ReadError::Stopped),
+        loop {
+            // Asked again from time to time: it is ignored while an earlier one is being written.
+            raft.trigger().snapshot().await.map_err(|_| ReadError::Stopped)?;
+            let wait = raft.wait(Some(SNAPSHOT_STEP));
+            match wait.metrics(|m| m.snapshot >= target, "a snapshot was made").await {
+                Ok(_) => return Ok(()),
+                Err(WaitError::Timeout(..)) => {}
+                Err(WaitError::ShuttingDown) => return Err(ReadError::Stopped),
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The directory of a server: whose it is, its log and its snapshots, checked against each other.
 
-use crate::disk::{Fs, write_whole};
+use crate::disk::{Fs, Guard, write_whole};
 use crate::error::StartError;
 use crate::format::{self, Unreadable};
 use crate::log::{Content, LogFile};
@@ -65,41 +65,45 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, own: Option<&str>, epoch: u64) -
         }
     }
     let io = |e| StartError::io(&log, e);
-    let (log_file, content) = if founded || there(&log)? {
-        LogFile::open(fs.database(&log).map_err(io)?, &log, false)?
+    let (log_file, content, guard) = if founded || there(&log)? {
+        let (file, content, guard) = LogFile::open(fs.database(&log).map_err(io)?, &log, false)?;
+        (file, content, Some(guard))
     } else {
         // A log gets its name when it is whole.
         let aside = dir.join(LOG_ASIDE);
         if there(&aside)? {
             fs.remove(&aside).map_err(io)?;
         }
-        let made = LogFile::open(fs.database(&aside).map_err(io)?, &log, true)?;
+        let (file, content, guard) = LogFile::open(fs.database(&aside).map_err(io)?, &log, true)?;
+        guard.release().map_err(io)?;
         fs.rename(&aside, &log).map_err(io)?;
-        made
+        (file, content, None)
     };
     let floor = Arc::new(Floor::default());
     let found = SnapshotStore::open(fs.clone(), &snapshots, epoch, floor.clone())?;
+    // The header is written last: with it there is a log, without it there is nothing to lose.
+    if !founded && (content != Content::default() || found.newest.is_some() || !found.damaged.is_empty()) {
+        return Err(StartError::damaged(header, "it is missing"));
+    }
+    let covered = found.newest.as_ref().and_then(|loaded| loaded.head.last);
+    if let Some(purged) = content.purged
+        && covered.is_none_or(|covered| covered.index < purged.index)
+    {
+        let (file, why) = found.damaged.into_iter().next().unwrap_or((log.clone(), "its front is missing".to_owned()));
+        return Err(StartError::damaged(
+            file,
+            format!("{why}; the log begins after entry {}, and no good snapshot reaches that far", purged.index),
+        ));
+    }
+    // All is well: from here on the log may be written to.
+    guard.map_or(Ok(()), Guard::release).map_err(|e| StartError::io(&log, e))?;
     if let Some(own) = own.filter(|_| !founded) {
-        // The header comes last: with it there is a log, without it there is nothing to lose.
-        if content != Content::default() || found.newest.is_some() || !found.damaged.is_empty() {
-            return Err(StartError::damaged(header, "it is missing"));
-        }
         let sync = |dir: &Path| fs.sync_dir(dir).map_err(|e| StartError::io(dir, e));
         sync(dir)?;
         dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map(sync).transpose()?;
         let bytes = format::write_directory_header(own);
         write_whole(&*fs, dir, "header.tmp", HEADER, |out| out.write_all(&bytes))
             .map_err(|e| StartError::io(&header, e))?;
-    }
-    let covered = found.newest.as_ref().and_then(|loaded| loaded.head.last);
-    if let Some(purged) = content.purged
-        && covered.is_none_or(|covered| covered.index < purged.index)
-    {
-        let (file, why) = found.damaged.into_iter().next().unwrap_or((log, "its front is missing".to_owned()));
-        return Err(StartError::damaged(
-            file,
-            format!("{why}; the log begins after entry {}, and no good snapshot reaches that far", purged.index),
-        ));
     }
     for (file, why) in &found.damaged {
         tracing::warn!(file = %file.display(), "a snapshot is damaged ({why}); an older one and the log replace it");

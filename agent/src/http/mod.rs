@@ -151,7 +151,7 @@ impl std::fmt::Display for PeerName<'_> {
 pub fn service(
     shared: Arc<Shared>,
 ) -> impl hyper::service::Service<
-    http::Request<hyper::body::Incoming>,
+    http::Request<lictor_net::RequestBody>,
     Response = warp::reply::Response,
     Error = std::convert::Infallible,
     Future: Send + 'static,
@@ -170,7 +170,7 @@ pub fn service(
         },
     );
     let warp = hyper_util::service::TowerToHyperService::new(warp::service(filter));
-    hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+    hyper::service::service_fn(move |mut request: http::Request<lictor_net::RequestBody>| {
         let head = Head {
             method: request.method().clone(),
             uri: request.uri().clone(),

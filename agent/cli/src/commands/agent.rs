@@ -20,7 +20,10 @@ they do not take it for failed. Answers when the agent has left, which can take 
 
     async fn run(self, args: Vec<String>, cx: &mut Cx<'_>) -> i32 {
         if !args.is_empty() {
-            cx.complain(format_args!("Error found unexpected args: [{}]", args.join(" ")));
+            cx.complain(format_args!(
+                "Error found unexpected args: [{}]",
+                args.join(" ")
+            ));
             let text = help::command::<Leave>(cx.program);
             cx.say(text);
             return 1;
@@ -74,11 +77,23 @@ mod tests {
     #[test]
     fn leave_and_reload_say_when_they_are_done() {
         let ran = Ran::with(&["leave"], &[ok("")]);
-        assert_eq!((ran.code, ran.out.as_str(), ran.lines()), (0, "Graceful leave complete\n", vec!["PUT /v1/agent/leave"]));
+        assert_eq!(
+            (ran.code, ran.out.as_str(), ran.lines()),
+            (0, "Graceful leave complete\n", vec!["PUT /v1/agent/leave"])
+        );
         let ran = Ran::with(&["reload"], &[ok("")]);
-        assert_eq!((ran.code, ran.out.as_str()), (0, "Configuration reload triggered\n"));
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (0, "Configuration reload triggered\n")
+        );
         let ran = Ran::with(&["reload"], &[Answer(500, "", "bad file\n")]);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Error reloading: Unexpected response code: 500 (bad file)\n"));
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (
+                1,
+                "Error reloading: Unexpected response code: 500 (bad file)\n"
+            )
+        );
     }
 
     #[test]
@@ -86,7 +101,10 @@ mod tests {
         let ran = Ran::without_agent(&["leave"]);
         assert_eq!(ran.code, 1);
         let (first, second) = ran.err.trim_end().split_once('\n').unwrap();
-        assert!(first.starts_with("Error leaving: Put \"http://127.0.0.1:"), "{first}");
+        assert!(
+            first.starts_with("Error leaving: Put \"http://127.0.0.1:"),
+            "{first}"
+        );
         assert!(first.ends_with(": connect: connection refused"), "{first}");
         assert!(second.contains("CONSUL_HTTP_ADDR"), "{second}");
     }
@@ -94,7 +112,10 @@ mod tests {
     #[test]
     fn leave_takes_no_words() {
         let ran = Ran::without_agent(&["leave", "a", "b"]);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Error found unexpected args: [a b]\n"));
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (1, "Error found unexpected args: [a b]\n")
+        );
         assert!(ran.out.starts_with("Usage: lictor leave"));
     }
 }

@@ -59,7 +59,10 @@ pub(crate) struct Nodes {
 }
 
 fn pairs(map: &StrMap) -> String {
-    map.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(", ")
+    map.iter()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn node_rows(nodes: &[NodeEntry], detailed: bool) -> Vec<Vec<String>> {
@@ -69,8 +72,17 @@ fn node_rows(nodes: &[NodeEntry], detailed: bool) -> Vec<Vec<String>> {
     }
     let mut rows = vec![header.into_iter().map(str::to_owned).collect()];
     for n in nodes {
-        let id = if detailed { n.id.as_str() } else { n.id.split('-').next().unwrap_or_default() };
-        let mut row = vec![n.node.clone(), id.to_owned(), n.address.clone(), n.datacenter.clone()];
+        let id = if detailed {
+            n.id.as_str()
+        } else {
+            n.id.split('-').next().unwrap_or_default()
+        };
+        let mut row = vec![
+            n.node.clone(),
+            id.to_owned(),
+            n.address.clone(),
+            n.datacenter.clone(),
+        ];
         if detailed {
             row.extend([pairs(&n.tagged_addresses), pairs(&n.meta)]);
         }
@@ -83,7 +95,8 @@ impl Command for Nodes {
     const NAME: &'static str = "catalog nodes";
     const USAGE: &'static str = "[options]";
     const ABOUT: &'static str = "Lists the nodes of a datacenter";
-    const LONG: &'static str = "Lists the nodes of the agent's datacenter or another one. Nodes that offer a service:
+    const LONG: &'static str =
+        "Lists the nodes of the agent's datacenter or another one. Nodes that offer a service:
 
     $ {p} catalog nodes -service=web
 
@@ -103,8 +116,12 @@ Nodes of one rack, the nearest first:
                 return 1;
             }
         };
-        let options =
-            QueryOptions { near: self.near, node_meta: self.node_meta, filter, ..self.api.options() };
+        let options = QueryOptions {
+            near: self.near,
+            node_meta: self.node_meta,
+            filter,
+            ..self.api.options()
+        };
         let nodes = if self.service.is_empty() {
             match client.nodes(&options).await {
                 Ok((nodes, _)) => nodes,
@@ -154,7 +171,8 @@ impl Command for Services {
     const NAME: &'static str = "catalog services";
     const USAGE: &'static str = "[options]";
     const ABOUT: &'static str = "Lists the services of a datacenter";
-    const LONG: &'static str = "Lists the services of the agent's datacenter or another one, with their tags:
+    const LONG: &'static str =
+        "Lists the services of the agent's datacenter or another one, with their tags:
 
     $ {p} catalog services -tags
 
@@ -167,7 +185,10 @@ Only those on one node:
             Ok(client) => client,
             Err(code) => return code,
         };
-        let options = QueryOptions { node_meta: self.node_meta, ..self.api.options() };
+        let options = QueryOptions {
+            node_meta: self.node_meta,
+            ..self.api.options()
+        };
         let services: BTreeMap<String, Vec<String>> = if self.node.is_empty() {
             match client.services(&options).await {
                 Ok((services, _)) => services,
@@ -178,7 +199,10 @@ Only those on one node:
                 Ok((node, _)) => {
                     let mut by_name = BTreeMap::<String, Vec<String>>::new();
                     for service in node.unwrap_or_default().services.into_values() {
-                        by_name.entry(service.service).or_default().extend(service.tags);
+                        by_name
+                            .entry(service.service)
+                            .or_default()
+                            .extend(service.tags);
                     }
                     by_name
                 }
@@ -216,8 +240,20 @@ mod tests {
 
     #[test]
     fn nodes_show_the_first_part_of_their_ids() {
-        let ran = Ran::with(&["catalog", "nodes", "-node-meta=r=1", "-near=_agent", "-datacenter=dc2"], &[ok(NODES)]);
-        assert_eq!(ran.lines(), ["GET /v1/catalog/nodes?dc=dc2&near=_agent&node-meta=r%3A1"]);
+        let ran = Ran::with(
+            &[
+                "catalog",
+                "nodes",
+                "-node-meta=r=1",
+                "-near=_agent",
+                "-datacenter=dc2",
+            ],
+            &[ok(NODES)],
+        );
+        assert_eq!(
+            ran.lines(),
+            ["GET /v1/catalog/nodes?dc=dc2&near=_agent&node-meta=r%3A1"]
+        );
         let want = "\
 Node  ID        Address    DC
 ext             10.40.0.1  dc1
@@ -230,7 +266,10 @@ n1    11111111  127.0.0.1  dc1
     fn details_have_addresses_and_metadata() {
         let ran = Ran::with(&["catalog", "nodes", "-detailed"], &[ok(NODES)]);
         let last = ran.out.lines().last().unwrap();
-        assert!(last.starts_with("n1    11111111-2222-3333-4444-555555555555  127.0.0.1"), "{last}");
+        assert!(
+            last.starts_with("n1    11111111-2222-3333-4444-555555555555  127.0.0.1"),
+            "{last}"
+        );
         assert!(last.contains("lan=127.0.0.1, wan=127.0.0.1"), "{last}");
         assert!(ran.out.contains("r=1"));
     }
@@ -239,11 +278,17 @@ n1    11111111  127.0.0.1  dc1
     fn nodes_of_a_service() {
         let row = r#"[{"ID": "", "Node": "ext", "Address": "10.40.0.1", "Datacenter": "dc1", "NodeMeta": {}, "ServicePort": 1}]"#;
         let ran = Ran::with(&["catalog", "nodes", "-service=web"], &[ok(row)]);
-        assert_eq!(ran.out, "Node  ID  Address    DC\next       10.40.0.1  dc1\n");
+        assert_eq!(
+            ran.out,
+            "Node  ID  Address    DC\next       10.40.0.1  dc1\n"
+        );
         assert_eq!(ran.lines(), ["GET /v1/catalog/service/web"]);
         let ran = Ran::with(&["catalog", "nodes", "-service=none"], &[ok("[]")]);
         assert_eq!((ran.code, ran.out.as_str()), (0, ""));
-        assert_eq!(ran.err, "No nodes match the given query - try expanding your search.\n");
+        assert_eq!(
+            ran.err,
+            "No nodes match the given query - try expanding your search.\n"
+        );
     }
 
     #[test]
@@ -263,10 +308,22 @@ n1    11111111  127.0.0.1  dc1
     #[test]
     fn words_that_are_not_wanted_are_counted() {
         let ran = Ran::without_agent(&["catalog", "datacenters", "x"]);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Too many arguments (expected 0, got 1)\n"));
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (1, "Too many arguments (expected 0, got 1)\n")
+        );
         let ran = Ran::with(&["catalog", "datacenters"], &[ok(r#"["dc1","dc2"]"#)]);
         assert_eq!(ran.out, "dc1\ndc2\n");
-        let ran = Ran::with(&["catalog", "datacenters"], &[Answer(500, "", "No cluster leader")]);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Error listing datacenters: Unexpected response code: 500 (No cluster leader)\n"));
+        let ran = Ran::with(
+            &["catalog", "datacenters"],
+            &[Answer(500, "", "No cluster leader")],
+        );
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (
+                1,
+                "Error listing datacenters: Unexpected response code: 500 (No cluster leader)\n"
+            )
+        );
     }
 }

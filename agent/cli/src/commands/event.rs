@@ -27,7 +27,8 @@ impl Command for Event {
     const NAME: &'static str = "event";
     const USAGE: &'static str = "[options] [payload]";
     const ABOUT: &'static str = "Fires an event";
-    const LONG: &'static str = "Sends an event with a name, and data if given, to the agents of a datacenter by gossip. \
+    const LONG: &'static str =
+        "Sends an event with a name, and data if given, to the agents of a datacenter by gossip. \
 Regular expressions choose the nodes that act on it:
 
     $ {p} event -name=deploy -service=web 1.4.2";
@@ -36,9 +37,15 @@ Regular expressions choose the nodes that act on it:
         if self.name.is_empty() {
             return cx.misused::<Event>("Event name must be specified");
         }
-        for (what, pattern) in [("node", &self.node), ("service", &self.service), ("tag", &self.tag)] {
+        for (what, pattern) in [
+            ("node", &self.node),
+            ("service", &self.service),
+            ("tag", &self.tag),
+        ] {
             if let Err(err) = regex::Regex::new(pattern) {
-                cx.complain(format_args!("Failed to compile {what} filter regexp: {err}"));
+                cx.complain(format_args!(
+                    "Failed to compile {what} filter regexp: {err}"
+                ));
                 return 1;
             }
         }
@@ -58,7 +65,11 @@ Regular expressions choose the nodes that act on it:
         }
         let event = EventRow {
             name: self.name.into(),
-            payload: args.first().map(|a| a.as_bytes()).unwrap_or_default().into(),
+            payload: args
+                .first()
+                .map(|a| a.as_bytes())
+                .unwrap_or_default()
+                .into(),
             node_filter: self.node.into(),
             service_filter: self.service.into(),
             tag_filter: self.tag.into(),
@@ -82,18 +93,35 @@ mod tests {
     fn an_event_is_fired_with_its_filters() {
         let ran = Ran::with(
             &["event", "-name=deploy", "-service=^web$", "data"],
-            &[ok(r#"{"Config": {"NodeName": "n"}}"#), ok(r#"{"ID": "e1", "Name": "deploy", "Payload": null}"#)],
+            &[
+                ok(r#"{"Config": {"NodeName": "n"}}"#),
+                ok(r#"{"ID": "e1", "Name": "deploy", "Payload": null}"#),
+            ],
         );
         assert_eq!((ran.code, ran.out.as_str()), (0, "Event ID: e1\n"));
-        assert_eq!(ran.lines()[1], "PUT /v1/event/fire/deploy?service=%5Eweb%24");
+        assert_eq!(
+            ran.lines()[1],
+            "PUT /v1/event/fire/deploy?service=%5Eweb%24"
+        );
         assert_eq!(ran.seen[1].body, "data");
     }
 
     #[test]
     fn what_is_missing_is_said() {
-        assert!(Ran::without_agent(&["event"]).err.starts_with("Event name must be specified\n\nUsage: "));
+        assert!(
+            Ran::without_agent(&["event"])
+                .err
+                .starts_with("Event name must be specified\n\nUsage: ")
+        );
         let ran = Ran::without_agent(&["event", "-name=a", "-tag=b"]);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Cannot provide tag filter without service filter.\n"));
-        assert!(Ran::without_agent(&["event", "-name=a", "-node=("]).err.starts_with("Failed to compile node filter"));
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (1, "Cannot provide tag filter without service filter.\n")
+        );
+        assert!(
+            Ran::without_agent(&["event", "-name=a", "-node=("])
+                .err
+                .starts_with("Failed to compile node filter")
+        );
     }
 }

@@ -12,7 +12,9 @@ pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// A command of the words, or of a shell that reads them.
 pub(crate) fn command(cx: &Cx<'_>, words: &[String], shell: bool) -> Command {
     if shell {
-        let shell = (cx.env)("SHELL").filter(|s| !s.is_empty()).unwrap_or_else(|| "/bin/sh".to_owned());
+        let shell = (cx.env)("SHELL")
+            .filter(|s| !s.is_empty())
+            .unwrap_or_else(|| "/bin/sh".to_owned());
         let mut command = Command::new(shell);
         command.arg("-c").arg(words.join(" "));
         return command;
@@ -32,15 +34,26 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts a command that prints where we do. `input` is given to it; `None` shares ours.
-    pub(crate) fn start(mut command: Command, share_input: bool, input: Stdio) -> std::io::Result<Running> {
+    pub(crate) fn start(
+        mut command: Command,
+        share_input: bool,
+        input: Stdio,
+    ) -> std::io::Result<Running> {
         if share_input {
             command.stdin(Stdio::inherit());
         } else {
             command.stdin(input).process_group(0);
         }
         let child = command.spawn()?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
-        Ok(Running { child, pid, group: !share_input })
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .unwrap_or(0);
+        Ok(Running {
+            child,
+            pid,
+            group: !share_input,
+        })
     }
 
     /// Sends a signal to it, and to its group.

@@ -42,7 +42,9 @@ is a host name or IP, with the gossip port if it is not the usual one.";
             cx.complain("Failed to join any nodes.");
             return 1;
         }
-        cx.say(format_args!("Successfully joined cluster by contacting {joined} nodes."));
+        cx.say(format_args!(
+            "Successfully joined cluster by contacting {joined} nodes."
+        ));
         0
     }
 }
@@ -68,7 +70,8 @@ trying to reach it and forgets it sooner. A member that is in fact alive joins a
 
     async fn run(self, args: Vec<String>, cx: &mut Cx<'_>) -> i32 {
         let [node] = args.as_slice() else {
-            return cx.misused::<ForceLeave>("A single node name must be specified to force leave.");
+            return cx
+                .misused::<ForceLeave>("A single node name must be specified to force leave.");
         };
         let client = match cx.client(&self.http) {
             Ok(client) => client,
@@ -87,11 +90,26 @@ mod tests {
 
     #[test]
     fn one_address_that_works_is_enough() {
-        let ran = Ran::with(&["join", "-wan", "a:1", "b:2"], &[Answer(500, "", "no"), ok("")]);
+        let ran = Ran::with(
+            &["join", "-wan", "a:1", "b:2"],
+            &[Answer(500, "", "no"), ok("")],
+        );
         assert_eq!(ran.code, 0);
-        assert_eq!(ran.lines(), ["PUT /v1/agent/join/a:1?wan=1", "PUT /v1/agent/join/b:2?wan=1"]);
-        assert_eq!(ran.out, "Successfully joined cluster by contacting 1 nodes.\n");
-        assert_eq!(ran.err, "Error joining address 'a:1': Unexpected response code: 500 (no)\n");
+        assert_eq!(
+            ran.lines(),
+            [
+                "PUT /v1/agent/join/a:1?wan=1",
+                "PUT /v1/agent/join/b:2?wan=1"
+            ]
+        );
+        assert_eq!(
+            ran.out,
+            "Successfully joined cluster by contacting 1 nodes.\n"
+        );
+        assert_eq!(
+            ran.err,
+            "Error joining address 'a:1': Unexpected response code: 500 (no)\n"
+        );
     }
 
     #[test]
@@ -101,7 +119,10 @@ mod tests {
         assert!(ran.err.ends_with("Failed to join any nodes.\n"));
         let ran = Ran::without_agent(&["join"]);
         assert_eq!(ran.code, 1);
-        assert!(ran.err.starts_with("At least one address to join must be specified.\n\nUsage: "));
+        assert!(
+            ran.err
+                .starts_with("At least one address to join must be specified.\n\nUsage: ")
+        );
     }
 
     #[test]
@@ -111,7 +132,10 @@ mod tests {
         assert_eq!(ran.lines(), ["PUT /v1/agent/force-leave/n1?prune=1"]);
         let why = "agent: No node found with name 'n1'";
         let ran = Ran::with(&["force-leave", "n1"], &[Answer(500, "", why)]);
-        assert_eq!(ran.err, format!("Error force leaving: Unexpected response code: 500 ({why})\n"));
+        assert_eq!(
+            ran.err,
+            format!("Error force leaving: Unexpected response code: 500 ({why})\n")
+        );
         assert_eq!(Ran::without_agent(&["force-leave"]).code, 1);
     }
 }

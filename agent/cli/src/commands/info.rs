@@ -29,7 +29,9 @@ its build, Raft, the process, and the gossip pools.";
             Err(err) => return cx.fail("Error querying agent", &err),
         };
         let Some(stats) = about.get("Stats").and_then(Value::as_object) else {
-            cx.complain(format_args!("Agent response did not contain 'Stats' key: {about}"));
+            cx.complain(format_args!(
+                "Agent response did not contain 'Stats' key: {about}"
+            ));
             return 1;
         };
         for (section, entries) in stats.iter().collect::<BTreeMap<_, _>>() {
@@ -55,8 +57,19 @@ mod tests {
 
     #[test]
     fn sections_and_their_entries_are_sorted() {
-        let ran = Ran::with(&["info"], &[ok(r#"{"Stats": {"raft": {"term": "2", "state": "Leader"}, "agent": {"checks": "0"}}}"#)]);
-        assert_eq!((ran.code, ran.out.as_str()), (0, "agent:\n\tchecks = 0\nraft:\n\tstate = Leader\n\tterm = 2\n"));
+        let ran = Ran::with(
+            &["info"],
+            &[ok(
+                r#"{"Stats": {"raft": {"term": "2", "state": "Leader"}, "agent": {"checks": "0"}}}"#,
+            )],
+        );
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (
+                0,
+                "agent:\n\tchecks = 0\nraft:\n\tstate = Leader\n\tterm = 2\n"
+            )
+        );
         assert_eq!(Ran::with(&["info"], &[ok("{}")]).code, 1);
     }
 }

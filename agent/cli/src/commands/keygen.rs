@@ -35,7 +35,9 @@ mod tests {
         let key = || {
             let ran = Ran::without_agent(&["keygen"]);
             assert_eq!(ran.code, 0);
-            base64::engine::general_purpose::STANDARD.decode(ran.out.trim()).unwrap()
+            base64::engine::general_purpose::STANDARD
+                .decode(ran.out.trim())
+                .unwrap()
         };
         let (a, b) = (key(), key());
         assert_eq!((a.len(), b.len()), (32, 32));

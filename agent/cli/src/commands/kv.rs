@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 /// people write it.
 fn one_key(cx: &mut Cx<'_>, args: &[String]) -> Result<String, i32> {
     if args.len() > 1 {
-        cx.complain(format_args!("Too many arguments (expected 1, got {})", args.len()));
+        cx.complain(format_args!(
+            "Too many arguments (expected 1, got {})",
+            args.len()
+        ));
         return Err(1);
     }
     let key = args.first().map(String::as_str).unwrap_or_default();
@@ -51,7 +54,11 @@ pub(crate) struct Get {
 
 impl Get {
     fn value(&self, entry: &KvEntry) -> Vec<u8> {
-        if self.base64 { STANDARD.encode(&entry.value).into_bytes() } else { entry.value.to_vec() }
+        if self.base64 {
+            STANDARD.encode(&entry.value).into_bytes()
+        } else {
+            entry.value.to_vec()
+        }
     }
 
     fn print(&self, cx: &mut Cx<'_>, entry: &KvEntry) {
@@ -59,7 +66,11 @@ impl Get {
             cx.say_bytes(&self.value(entry));
             return;
         }
-        let session = if entry.session.is_empty() { "-" } else { &entry.session };
+        let session = if entry.session.is_empty() {
+            "-"
+        } else {
+            &entry.session
+        };
         let rows = [
             ("CreateIndex", entry.create_index.to_string()),
             ("Flags", entry.flags.to_string()),
@@ -181,12 +192,19 @@ impl Put {
             [] => return Err("Missing KEY argument".to_owned()),
             [key] => (key, Vec::new()),
             [key, data] => (key, cx.data(data)?),
-            more => return Err(format!("Too many arguments (expected 1 or 2, got {})", more.len())),
+            more => {
+                return Err(format!(
+                    "Too many arguments (expected 1 or 2, got {})",
+                    more.len()
+                ));
+            }
         };
         if !self.base64 {
             return Ok((key.clone(), data));
         }
-        let data = STANDARD.decode(data).map_err(|err| format!("Cannot base 64 decode data: {err}"))?;
+        let data = STANDARD
+            .decode(data)
+            .map_err(|err| format!("Cannot base 64 decode data: {err}"))?;
         Ok((key.clone(), data))
     }
 }
@@ -195,7 +213,8 @@ impl Command for Put {
     const NAME: &'static str = "kv put";
     const USAGE: &'static str = "[options] KEY [DATA]";
     const ABOUT: &'static str = "Writes a key";
-    const LONG: &'static str = "Writes a key. The data is the word behind it, a file (@file), the input (-), or nothing:
+    const LONG: &'static str =
+        "Writes a key. The data is the word behind it, a file (@file), the input (-), or nothing:
 
     $ {p} kv put app/limit 5
     $ {p} kv put app/licence @licence.txt
@@ -221,8 +240,12 @@ Only if nobody has written it since it was read (see \"{p} kv get -detailed\"):
             Ok(client) => client,
             Err(code) => return code,
         };
-        let mut write =
-            KvWrite { key: key.clone(), value: data.into(), flags: self.flags, ..KvWrite::default() };
+        let mut write = KvWrite {
+            key: key.clone(),
+            value: data.into(),
+            flags: self.flags,
+            ..KvWrite::default()
+        };
         // As in Consul, the first of the three that is given counts.
         if self.cas {
             write.cas = Some(self.modify_index);
@@ -254,7 +277,9 @@ Only if nobody has written it since it was read (see \"{p} kv get -detailed\"):
                 }
                 1
             }
-            Err(err) if write.cas.is_some() => cx.fail(format_args!("Error! Did not write to {key}"), &err),
+            Err(err) if write.cas.is_some() => {
+                cx.fail(format_args!("Error! Did not write to {key}"), &err)
+            }
             Err(err) => cx.fail("Error! Failed writing data", &err),
         }
     }
@@ -279,7 +304,8 @@ impl Command for Delete {
     const NAME: &'static str = "kv delete";
     const USAGE: &'static str = "[options] KEY_OR_PREFIX";
     const ABOUT: &'static str = "Deletes a key, or all below a prefix";
-    const LONG: &'static str = "Deletes a key; a key that is not there is no error. With -recurse, deletes every key \
+    const LONG: &'static str =
+        "Deletes a key; a key that is not there is no error. With -recurse, deletes every key \
 that begins with the prefix, so \"app\" takes \"apple\" with it and \"app/\" does not:
 
     $ {p} kv delete app/limit
@@ -294,7 +320,9 @@ that begins with the prefix, so \"app\" takes \"apple\" with it and \"app/\" doe
             return missing_key(cx);
         }
         let wrong = if self.cas && self.modify_index == 0 {
-            Some("Cannot delete a key that does not exist. Provide a -modify-index greater than than 0.")
+            Some(
+                "Cannot delete a key that does not exist. Provide a -modify-index greater than than 0.",
+            )
         } else if self.modify_index != 0 && !self.cas {
             Some("Cannot specify -modify-index without -cas!")
         } else if self.recurse && self.cas {
@@ -319,7 +347,10 @@ that begins with the prefix, so \"app\" takes \"apple\" with it and \"app/\" doe
                 Err(err) => cx.fail(format_args!("Error! Did not delete prefix {key}"), &err),
             };
         }
-        match client.kv_delete(&key, self.cas.then_some(self.modify_index)).await {
+        match client
+            .kv_delete(&key, self.cas.then_some(self.modify_index))
+            .await
+        {
             Ok(false) if self.cas => {
                 cx.complain(format_args!("Error! Did not delete key {key}: CAS failed"));
                 1
@@ -353,7 +384,8 @@ impl Command for Export {
     const NAME: &'static str = "kv export";
     const USAGE: &'static str = "[KEY_OR_PREFIX]";
     const ABOUT: &'static str = "Prints keys as JSON, for kv import";
-    const LONG: &'static str = "Prints all keys that begin with a prefix as JSON, values in base64. \"{p} kv import\" \
+    const LONG: &'static str =
+        "Prints all keys that begin with a prefix as JSON, values in base64. \"{p} kv import\" \
 reads it again, here or in another cluster:
 
     $ {p} kv export app/ > app.json";
@@ -373,7 +405,11 @@ reads it again, here or in another cluster:
         };
         let exported: Vec<Exported> = entries
             .iter()
-            .map(|e| Exported { key: e.key.to_string(), flags: e.flags, value: STANDARD.encode(&e.value) })
+            .map(|e| Exported {
+                key: e.key.to_string(),
+                flags: e.flags,
+                value: STANDARD.encode(&e.value),
+            })
             .collect();
         let mut text = Vec::new();
         let indent = serde_json::ser::PrettyFormatter::with_indent(b"\t");
@@ -402,7 +438,10 @@ impl Import {
             [] => Err("Missing DATA argument".to_owned()),
             [empty] if empty.is_empty() => Err("Empty DATA argument".to_owned()),
             [data] => cx.data(data),
-            more => Err(format!("Too many arguments (expected 1, got {})", more.len())),
+            more => Err(format!(
+                "Too many arguments (expected 1, got {})",
+                more.len()
+            )),
         }
     }
 
@@ -410,7 +449,11 @@ impl Import {
         if self.prefix.is_empty() {
             return key.to_owned();
         }
-        format!("{}/{}", self.prefix.trim_end_matches('/'), key.trim_start_matches('/'))
+        format!(
+            "{}/{}",
+            self.prefix.trim_end_matches('/'),
+            key.trim_start_matches('/')
+        )
     }
 }
 
@@ -418,7 +461,8 @@ impl Command for Import {
     const NAME: &'static str = "kv import";
     const USAGE: &'static str = "[options] [DATA]";
     const ABOUT: &'static str = "Writes the keys that kv export printed";
-    const LONG: &'static str = "Writes all keys of a JSON text that \"{p} kv export\" printed. The text is the word \
+    const LONG: &'static str =
+        "Writes all keys of a JSON text that \"{p} kv export\" printed. The text is the word \
 itself, a file (@file) or the input (-):
 
     $ {p} kv import @app.json
@@ -447,16 +491,28 @@ itself, a file (@file) or the input (-):
             let value = match STANDARD.decode(&entry.value) {
                 Ok(value) => value,
                 Err(err) => {
-                    cx.complain(format_args!("Error base 64 decoding value for key {}: {err}", entry.key));
+                    cx.complain(format_args!(
+                        "Error base 64 decoding value for key {}: {err}",
+                        entry.key
+                    ));
                     return 1;
                 }
             };
             let key = self.key(&entry.key);
-            let write =
-                KvWrite { key: key.clone(), value: value.into(), flags: entry.flags, ..KvWrite::default() };
+            let write = KvWrite {
+                key: key.clone(),
+                value: value.into(),
+                flags: entry.flags,
+                ..KvWrite::default()
+            };
             match client.kv_put(&write).await {
                 Ok(_) => cx.say(format_args!("Imported: {key}")),
-                Err(err) => return cx.fail(format_args!("Error! Failed writing data for key {key}"), &err),
+                Err(err) => {
+                    return cx.fail(
+                        format_args!("Error! Failed writing data for key {key}"),
+                        &err,
+                    );
+                }
             }
         }
         0
@@ -473,10 +529,22 @@ mod tests {
     #[test]
     fn a_value_is_printed_as_it_is_or_in_base64() {
         let ran = Ran::with(&["kv", "get", "/cli/a"], &[ok(A)]);
-        assert_eq!((ran.code, ran.out.as_str(), ran.lines()), (0, "hello\n", vec!["GET /v1/kv/cli/a"]));
-        assert_eq!(Ran::with(&["kv", "get", "-base64", "cli/a"], &[ok(A)]).out, "aGVsbG8=\n");
-        let ran = Ran::with(&["kv", "get", "-stale", "-datacenter=dc2", "x"], &[Answer(404, "", "")]);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Error! No key exists at: x\n"));
+        assert_eq!(
+            (ran.code, ran.out.as_str(), ran.lines()),
+            (0, "hello\n", vec!["GET /v1/kv/cli/a"])
+        );
+        assert_eq!(
+            Ran::with(&["kv", "get", "-base64", "cli/a"], &[ok(A)]).out,
+            "aGVsbG8=\n"
+        );
+        let ran = Ran::with(
+            &["kv", "get", "-stale", "-datacenter=dc2", "x"],
+            &[Answer(404, "", "")],
+        );
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (1, "Error! No key exists at: x\n")
+        );
         assert_eq!(ran.lines(), ["GET /v1/kv/x?dc=dc2&stale="]);
     }
 
@@ -484,32 +552,65 @@ mod tests {
     fn details_are_a_table() {
         let want = "CreateIndex      197\nFlags            0\nKey              cli/a\nLockIndex        0\n\
                     ModifyIndex      198\nSession          -\nValue            hello\n";
-        assert_eq!(Ran::with(&["kv", "get", "-detailed", "cli/a"], &[ok(A)]).out, want);
+        assert_eq!(
+            Ran::with(&["kv", "get", "-detailed", "cli/a"], &[ok(A)]).out,
+            want
+        );
     }
 
     #[test]
     fn lists_of_keys_and_values() {
         let ran = Ran::with(&["kv", "get", "-recurse", "x/"], &[ok(TWO)]);
-        assert_eq!((ran.out.as_str(), ran.lines()), ("x/a:ex/a\nx/b:\n", vec!["GET /v1/kv/x/?recurse="]));
+        assert_eq!(
+            (ran.out.as_str(), ran.lines()),
+            ("x/a:ex/a\nx/b:\n", vec!["GET /v1/kv/x/?recurse="])
+        );
         let ran = Ran::with(&["kv", "get", "-keys", ""], &[ok(r#"["a/","b"]"#)]);
-        assert_eq!((ran.out.as_str(), ran.lines()), ("a/\nb\n", vec!["GET /v1/kv/?keys=&separator=%2F"]));
-        let ran = Ran::with(&["kv", "get", "-keys", "-separator=", "none"], &[Answer(404, "", "")]);
-        assert_eq!((ran.code, ran.out.as_str(), ran.lines()), (0, "", vec!["GET /v1/kv/none?keys="]));
+        assert_eq!(
+            (ran.out.as_str(), ran.lines()),
+            ("a/\nb\n", vec!["GET /v1/kv/?keys=&separator=%2F"])
+        );
+        let ran = Ran::with(
+            &["kv", "get", "-keys", "-separator=", "none"],
+            &[Answer(404, "", "")],
+        );
+        assert_eq!(
+            (ran.code, ran.out.as_str(), ran.lines()),
+            (0, "", vec!["GET /v1/kv/none?keys="])
+        );
     }
 
     #[test]
     fn words_are_counted() {
-        assert_eq!(Ran::without_agent(&["kv", "get"]).err, "Error! Missing KEY argument\n");
-        assert_eq!(Ran::without_agent(&["kv", "get", "a", "b"]).err, "Too many arguments (expected 1, got 2)\n");
-        assert_eq!(Ran::without_agent(&["kv", "put"]).err, "Error! Missing KEY argument\n");
+        assert_eq!(
+            Ran::without_agent(&["kv", "get"]).err,
+            "Error! Missing KEY argument\n"
+        );
+        assert_eq!(
+            Ran::without_agent(&["kv", "get", "a", "b"]).err,
+            "Too many arguments (expected 1, got 2)\n"
+        );
+        assert_eq!(
+            Ran::without_agent(&["kv", "put"]).err,
+            "Error! Missing KEY argument\n"
+        );
         let ran = Ran::without_agent(&["kv", "put", "a", "b", "c"]);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Error! Too many arguments (expected 1 or 2, got 3)\n"));
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (1, "Error! Too many arguments (expected 1 or 2, got 3)\n")
+        );
     }
 
     #[test]
     fn data_comes_from_the_word_the_input_or_a_file() {
         let ran = Ran::with(&["kv", "put", "-flags=5", "a b", "x"], &[ok("true")]);
-        assert_eq!((ran.out.as_str(), ran.lines()), ("Success! Data written to: a b\n", vec!["PUT /v1/kv/a%20b?flags=5"]));
+        assert_eq!(
+            (ran.out.as_str(), ran.lines()),
+            (
+                "Success! Data written to: a b\n",
+                vec!["PUT /v1/kv/a%20b?flags=5"]
+            )
+        );
         assert_eq!(ran.seen[0].body, "x");
         let ran = Ran::with_input(&["kv", "put", "a", "-"], "from stdin", &[ok("true")]);
         assert_eq!(ran.seen[0].body, "from stdin");
@@ -518,44 +619,102 @@ mod tests {
         let ran = Ran::with(&["kv", "put", "-base64", "a", "aGVsbG8="], &[ok("true")]);
         assert_eq!(ran.seen[0].body, "hello");
         let ran = Ran::without_agent(&["kv", "put", "a", "@/nonexistent"]);
-        assert_eq!(ran.err, "Error! Failed to read file: open /nonexistent: no such file or directory\n");
+        assert_eq!(
+            ran.err,
+            "Error! Failed to read file: open /nonexistent: no such file or directory\n"
+        );
     }
 
     #[test]
     fn conditions_that_do_not_hold_are_failures() {
-        let ran = Ran::with(&["kv", "put", "-cas", "-modify-index=1", "a", "y"], &[ok("false")]);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Error! Did not write to a: CAS failed\n"));
+        let ran = Ran::with(
+            &["kv", "put", "-cas", "-modify-index=1", "a", "y"],
+            &[ok("false")],
+        );
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (1, "Error! Did not write to a: CAS failed\n")
+        );
         assert_eq!(ran.lines(), ["PUT /v1/kv/a?cas=1"]);
         let ran = Ran::with(&["kv", "put", "-acquire", "-session=s", "a"], &[ok("true")]);
-        assert_eq!((ran.out.as_str(), ran.lines()), ("Success! Lock acquired on: a\n", vec!["PUT /v1/kv/a?acquire=s"]));
-        let ran = Ran::with(&["kv", "put", "-release", "-session=s", "a"], &[ok("false")]);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Error! Did not release lock\n"));
+        assert_eq!(
+            (ran.out.as_str(), ran.lines()),
+            (
+                "Success! Lock acquired on: a\n",
+                vec!["PUT /v1/kv/a?acquire=s"]
+            )
+        );
+        let ran = Ran::with(
+            &["kv", "put", "-release", "-session=s", "a"],
+            &[ok("false")],
+        );
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (1, "Error! Did not release lock\n")
+        );
         let ran = Ran::without_agent(&["kv", "put", "-acquire", "a"]);
-        assert_eq!(ran.err, "Error! Missing -session (required with -acquire and -release)\n");
+        assert_eq!(
+            ran.err,
+            "Error! Missing -session (required with -acquire and -release)\n"
+        );
     }
 
     #[test]
     fn keys_are_deleted() {
         let ran = Ran::with(&["kv", "delete", "a"], &[ok("true")]);
-        assert_eq!((ran.out.as_str(), ran.lines()), ("Success! Deleted key: a\n", vec!["DELETE /v1/kv/a"]));
+        assert_eq!(
+            (ran.out.as_str(), ran.lines()),
+            ("Success! Deleted key: a\n", vec!["DELETE /v1/kv/a"])
+        );
         let ran = Ran::with(&["kv", "delete", "-recurse", "a/"], &[ok("true")]);
-        assert_eq!((ran.out.as_str(), ran.lines()), ("Success! Deleted keys with prefix: a/\n", vec!["DELETE /v1/kv/a/?recurse="]));
-        let ran = Ran::with(&["kv", "delete", "-cas", "-modify-index=7", "a"], &[ok("false")]);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Error! Did not delete key a: CAS failed\n"));
+        assert_eq!(
+            (ran.out.as_str(), ran.lines()),
+            (
+                "Success! Deleted keys with prefix: a/\n",
+                vec!["DELETE /v1/kv/a/?recurse="]
+            )
+        );
+        let ran = Ran::with(
+            &["kv", "delete", "-cas", "-modify-index=7", "a"],
+            &[ok("false")],
+        );
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (1, "Error! Did not delete key a: CAS failed\n")
+        );
         assert_eq!(Ran::without_agent(&["kv", "delete", "-cas", "a"]).code, 1);
-        assert_eq!(Ran::without_agent(&["kv", "delete", "-modify-index=7", "a"]).code, 1);
+        assert_eq!(
+            Ran::without_agent(&["kv", "delete", "-modify-index=7", "a"]).code,
+            1
+        );
     }
 
     #[test]
     fn what_is_exported_can_be_imported() {
         let exported = Ran::with(&["kv", "export", "x/"], &[ok(TWO)]).out;
         assert!(exported.starts_with("[\n\t{\n\t\t\"key\": \"x/a\",\n\t\t\"flags\": 3,\n\t\t\"value\": \"ZXgvYQ==\"\n\t},\n"), "{exported}");
-        let ran = Ran::with_input(&["kv", "import", "-prefix=copy", "-"], &exported, &[ok("true"), ok("true")]);
-        assert_eq!((ran.code, ran.out.as_str()), (0, "Imported: copy/x/a\nImported: copy/x/b\n"));
-        assert_eq!(ran.lines(), ["PUT /v1/kv/copy/x/a?flags=3", "PUT /v1/kv/copy/x/b"]);
+        let ran = Ran::with_input(
+            &["kv", "import", "-prefix=copy", "-"],
+            &exported,
+            &[ok("true"), ok("true")],
+        );
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (0, "Imported: copy/x/a\nImported: copy/x/b\n")
+        );
+        assert_eq!(
+            ran.lines(),
+            ["PUT /v1/kv/copy/x/a?flags=3", "PUT /v1/kv/copy/x/b"]
+        );
         assert_eq!(ran.seen[0].body, "ex/a");
         let ran = Ran::without_agent(&["kv", "import", "{broken"]);
-        assert_eq!(ran.err, "Cannot unmarshal data: invalid character 'b' looking for beginning of object key string\n");
-        assert_eq!(Ran::without_agent(&["kv", "import"]).err, "Error! Missing DATA argument\n");
+        assert_eq!(
+            ran.err,
+            "Cannot unmarshal data: invalid character 'b' looking for beginning of object key string\n"
+        );
+        assert_eq!(
+            Ran::without_agent(&["kv", "import"]).err,
+            "Error! Missing DATA argument\n"
+        );
     }
 }

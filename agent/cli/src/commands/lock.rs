@@ -54,7 +54,13 @@ impl Lock {
     }
 
     /// Runs the child while the lock is held. Gives false if it failed.
-    async fn run_child(&self, cx: &mut Cx<'_>, words: &[String], hold: &Hold, signals: &mut Signals) -> bool {
+    async fn run_child(
+        &self,
+        cx: &mut Cx<'_>,
+        words: &[String],
+        hold: &Hold,
+        signals: &mut Signals,
+    ) -> bool {
         self.chat(cx, "Starting handler");
         let mut command = exec::command(cx, words, self.shell);
         command.env("CONSUL_LOCK_HELD", "true");
@@ -96,7 +102,14 @@ impl Lock {
         };
         self.chat(cx, why);
         let by_itself = running.end().await;
-        self.chat(cx, if by_itself { "Child terminated" } else { "Child did not exit after grace period, killed" });
+        self.chat(
+            cx,
+            if by_itself {
+                "Child terminated"
+            } else {
+                "Child did not exit after grace period, killed"
+            },
+        );
         true
     }
 }
@@ -182,7 +195,11 @@ it at once. In the child's environment CONSUL_LOCK_HELD is true.
         }
         let succeeded = self.run_child(cx, words, &hold, &mut signals).await;
         let released = hold.release().await;
-        let cleaned = if released.is_ok() { hold.cleanup().await } else { Ok(Cleanup::InUse) };
+        let cleaned = if released.is_ok() {
+            hold.cleanup().await
+        } else {
+            Ok(Cleanup::InUse)
+        };
         hold.close().await;
         if let Err(why) = released {
             cx.complain(format_args!("Lock release failed: {why}"));
@@ -196,7 +213,11 @@ it at once. In the child's environment CONSUL_LOCK_HELD is true.
                 return 1;
             }
         }
-        if self.child_exit_code && !succeeded { 2 } else { 0 }
+        if self.child_exit_code && !succeeded {
+            2
+        } else {
+            0
+        }
     }
 }
 
@@ -207,7 +228,8 @@ mod tests {
     const SELF: &str = r#"{"Config": {"NodeName": "n1"}}"#;
     const SESSION: &str = r#"{"ID": "s1"}"#;
     /// The lock's flags: 0x2ddccbc058a50c18.
-    const HELD: &str = r#"[{"Key": "p/.lock", "Flags": 3304740253564472344, "Session": "s1", "ModifyIndex": 7}]"#;
+    const HELD: &str =
+        r#"[{"Key": "p/.lock", "Flags": 3304740253564472344, "Session": "s1", "ModifyIndex": 7}]"#;
 
     fn index(body: &str) -> Answer<'_> {
         Answer(200, "X-Consul-Index: 7\r\n", body)
@@ -219,7 +241,13 @@ mod tests {
         // order, so answers are the same for all of them.
         let ran = Ran::with(
             &["lock", "-child-exit-code", "-name=me", "/p", "exit 3"],
-            &[ok(SELF), ok(SESSION), Answer(404, "X-Consul-Index: 1\r\n", ""), ok("true"), index(HELD)],
+            &[
+                ok(SELF),
+                ok(SESSION),
+                Answer(404, "X-Consul-Index: 1\r\n", ""),
+                ok("true"),
+                index(HELD),
+            ],
         );
         assert_eq!(
             ran.lines()[..4],
@@ -231,19 +259,39 @@ mod tests {
             ]
         );
         assert_eq!(ran.seen[1].body, r#"{"Name":"me","TTL":"15s"}"#);
-        assert!(ran.err.starts_with("Error running handler: exit status 3\n"), "{}", ran.err);
+        assert!(
+            ran.err
+                .starts_with("Error running handler: exit status 3\n"),
+            "{}",
+            ran.err
+        );
         let release = "PUT /v1/kv/p/.lock?flags=3304740253564472344&release=s1";
         assert!(ran.lines().contains(&release), "{:?}", ran.lines());
-        assert!(ran.lines().contains(&"PUT /v1/session/destroy/s1"), "{:?}", ran.lines());
+        assert!(
+            ran.lines().contains(&"PUT /v1/session/destroy/s1"),
+            "{:?}",
+            ran.lines()
+        );
     }
 
     #[test]
     fn a_foreign_key_is_a_conflict() {
         let ran = Ran::with(
             &["lock", "p", "true"],
-            &[ok(SELF), ok(SESSION), index(r#"[{"Key": "p/.lock", "Flags": 1}]"#), ok("true")],
+            &[
+                ok(SELF),
+                ok(SESSION),
+                index(r#"[{"Key": "p/.lock", "Flags": 1}]"#),
+                ok("true"),
+            ],
         );
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Lock acquisition failed: Existing key does not match lock use\n"));
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (
+                1,
+                "Lock acquisition failed: Existing key does not match lock use\n"
+            )
+        );
     }
 
     #[test]
@@ -253,16 +301,31 @@ mod tests {
         // This agent does not wait as long as it is told; far more answers than fit into the time.
         answers.extend((0..5_000).map(|_| index(&taken)));
         let ran = Ran::with(&["lock", "-timeout=1ms", "p", "true"], &answers);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Shutdown triggered or timeout during lock acquisition\n"));
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (1, "Shutdown triggered or timeout during lock acquisition\n")
+        );
     }
 
     #[test]
     fn what_makes_no_sense_is_said() {
         for (args, text) in [
-            (&["lock", "p"][..], "Key prefix and child command must be specified\n"),
-            (&["lock", "-n=0", "p", "c"], "Lock holder limit must be positive\n"),
-            (&["lock", "-timeout=-1s", "p", "c"], "Timeout must be positive\n"),
-            (&["lock", "-monitor-retry=-1", "p", "c"], "Number for 'monitor-retry' must be >= 0\n"),
+            (
+                &["lock", "p"][..],
+                "Key prefix and child command must be specified\n",
+            ),
+            (
+                &["lock", "-n=0", "p", "c"],
+                "Lock holder limit must be positive\n",
+            ),
+            (
+                &["lock", "-timeout=-1s", "p", "c"],
+                "Timeout must be positive\n",
+            ),
+            (
+                &["lock", "-monitor-retry=-1", "p", "c"],
+                "Number for 'monitor-retry' must be >= 0\n",
+            ),
         ] {
             let ran = Ran::without_agent(args);
             assert_eq!((ran.code, ran.err.as_str()), (1, text));

@@ -63,23 +63,41 @@ lists what is in maintenance.
             };
             for check in checks.values() {
                 if check.check_id == "_node_maintenance" {
-                    cx.say(format_args!("Node:\n  Name:   {node}\n  Reason: {}\n", check.notes));
+                    cx.say(format_args!(
+                        "Node:\n  Name:   {node}\n  Reason: {}\n",
+                        check.notes
+                    ));
                 } else if check.check_id.starts_with("_service_maintenance:") {
-                    cx.say(format_args!("Service:\n  ID:     {}\n  Reason: {}\n", check.service_id, check.notes));
+                    cx.say(format_args!(
+                        "Service:\n  ID:     {}\n  Reason: {}\n",
+                        check.service_id, check.notes
+                    ));
                 }
             }
             return 0;
         }
-        let (doing, done) = if self.enable { ("enabling", "enabled") } else { ("disabling", "disabled") };
+        let (doing, done) = if self.enable {
+            ("enabling", "enabled")
+        } else {
+            ("disabling", "disabled")
+        };
         if self.service.is_empty() {
             match client.node_maintenance(self.enable, &self.reason).await {
                 Ok(()) => cx.say(format_args!("Node maintenance is now {done}")),
                 Err(err) => return cx.fail(format_args!("Error {doing} node maintenance"), &err),
             }
         } else {
-            match client.service_maintenance(&self.service, self.enable, &self.reason).await {
-                Ok(()) => cx.say(format_args!("Service maintenance is now {done} for {:?}", self.service)),
-                Err(err) => return cx.fail(format_args!("Error {doing} service maintenance"), &err),
+            match client
+                .service_maintenance(&self.service, self.enable, &self.reason)
+                .await
+            {
+                Ok(()) => cx.say(format_args!(
+                    "Service maintenance is now {done} for {:?}",
+                    self.service
+                )),
+                Err(err) => {
+                    return cx.fail(format_args!("Error {doing} service maintenance"), &err);
+                }
             }
         }
         0
@@ -94,12 +112,24 @@ mod tests {
 
     #[test]
     fn maintenance_begins_and_ends() {
-        let ran = Ran::with(&["maint", "-enable", "-reason=new disk"], &[ok(SELF), ok("")]);
-        assert_eq!((ran.code, ran.out.as_str()), (0, "Node maintenance is now enabled\n"));
-        assert_eq!(ran.lines()[1], "PUT /v1/agent/maintenance?enable=true&reason=new+disk");
+        let ran = Ran::with(
+            &["maint", "-enable", "-reason=new disk"],
+            &[ok(SELF), ok("")],
+        );
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (0, "Node maintenance is now enabled\n")
+        );
+        assert_eq!(
+            ran.lines()[1],
+            "PUT /v1/agent/maintenance?enable=true&reason=new+disk"
+        );
         let ran = Ran::with(&["maint", "-disable", "-service=web"], &[ok(SELF), ok("")]);
         assert_eq!(ran.out, "Service maintenance is now disabled for \"web\"\n");
-        assert_eq!(ran.lines()[1], "PUT /v1/agent/service/maintenance/web?enable=false");
+        assert_eq!(
+            ran.lines()[1],
+            "PUT /v1/agent/service/maintenance/web?enable=false"
+        );
     }
 
     #[test]
@@ -108,15 +138,27 @@ mod tests {
             "_service_maintenance:web": {"CheckID": "_service_maintenance:web", "ServiceID": "web", "Notes": "why"},
             "other": {"CheckID": "other"}}"#;
         let ran = Ran::with(&["maint"], &[ok(SELF), ok(checks)]);
-        assert_eq!(ran.out, "Node:\n  Name:   n1\n  Reason: works\n\nService:\n  ID:     web\n  Reason: why\n\n");
+        assert_eq!(
+            ran.out,
+            "Node:\n  Name:   n1\n  Reason: works\n\nService:\n  ID:     web\n  Reason: why\n\n"
+        );
     }
 
     #[test]
     fn flags_that_do_not_fit_together_are_refused() {
         for (args, text) in [
-            (&["maint", "-enable", "-disable"][..], "Only one of -enable or -disable may be provided\n"),
-            (&["maint", "-disable", "-reason=x"], "Reason may only be provided with -enable\n"),
-            (&["maint", "-service=x"], "Service requires either -enable or -disable\n"),
+            (
+                &["maint", "-enable", "-disable"][..],
+                "Only one of -enable or -disable may be provided\n",
+            ),
+            (
+                &["maint", "-disable", "-reason=x"],
+                "Reason may only be provided with -enable\n",
+            ),
+            (
+                &["maint", "-service=x"],
+                "Service requires either -enable or -disable\n",
+            ),
         ] {
             let ran = Ran::without_agent(args);
             assert_eq!((ran.code, ran.err.as_str()), (1, text));

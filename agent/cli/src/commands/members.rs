@@ -85,10 +85,24 @@ fn sort(members: &mut [Member]) {
 }
 
 fn standard(members: &[Member]) -> Vec<Vec<String>> {
-    let header = ["Node", "Address", "Status", "Type", "Build", "Protocol", "DC", "Partition", "Segment"];
+    let header = [
+        "Node",
+        "Address",
+        "Status",
+        "Type",
+        "Build",
+        "Protocol",
+        "DC",
+        "Partition",
+        "Segment",
+    ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for m in members {
-        let mut row = vec![m.name.to_string(), address(m), status_word(m.status).to_owned()];
+        let mut row = vec![
+            m.name.to_string(),
+            address(m),
+            status_word(m.status).to_owned(),
+        ];
         let kind = match tag(m, "role") {
             "node" => Some("client"),
             "consul" => Some("server"),
@@ -97,7 +111,11 @@ fn standard(members: &[Member]) -> Vec<Vec<String>> {
         match kind {
             Some(kind) => {
                 let build = tag(m, "build");
-                let build = if build.is_empty() { "< 0.3" } else { build.split(':').next().unwrap_or(build) };
+                let build = if build.is_empty() {
+                    "< 0.3"
+                } else {
+                    build.split(':').next().unwrap_or(build)
+                };
                 row.extend([kind, build].map(str::to_owned));
                 row.extend(["vsn", "dc", "ap", "segment"].map(|key| tag(m, key).to_owned()));
             }
@@ -109,10 +127,19 @@ fn standard(members: &[Member]) -> Vec<Vec<String>> {
 }
 
 fn detailed(members: &[Member]) -> Vec<Vec<String>> {
-    let mut rows = vec![["Node", "Address", "Status", "Tags"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["Node", "Address", "Status", "Tags"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for m in members {
         let tags: Vec<String> = m.tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        rows.push(vec![m.name.to_string(), address(m), status_word(m.status).to_owned(), tags.join(",")]);
+        rows.push(vec![
+            m.name.to_string(),
+            address(m),
+            status_word(m.status).to_owned(),
+            tags.join(","),
+        ]);
     }
     rows
 }
@@ -137,7 +164,11 @@ has the wanted status.";
             Err(code) => return code,
         };
         let all_segments = self.segment == "_all";
-        let query = MemberQuery { wan: self.wan, segment: self.segment, filter: self.filter };
+        let query = MemberQuery {
+            wan: self.wan,
+            segment: self.segment,
+            filter: self.filter,
+        };
         let mut members = match client.members(&query).await {
             Ok(members) => members,
             Err(err) => return cx.fail("Error retrieving members", &err),
@@ -150,7 +181,11 @@ has the wanted status.";
             complete(member, all_segments);
         }
         sort(&mut members);
-        cx.say(columns(&if self.detailed { detailed(&members) } else { standard(&members) }));
+        cx.say(columns(&if self.detailed {
+            detailed(&members)
+        } else {
+            standard(&members)
+        }));
         0
     }
 }
@@ -181,7 +216,10 @@ x1    10.0.0.3:1     alive   unknown
 
     #[test]
     fn details_are_the_tags() {
-        let ran = Ran::with(&["members", "-wan", "-detailed", "-status=failed"], &[ok(TWO)]);
+        let ran = Ran::with(
+            &["members", "-wan", "-detailed", "-status=failed"],
+            &[ok(TWO)],
+        );
         assert_eq!(ran.lines(), ["GET /v1/agent/members?segment=_all&wan=1"]);
         assert_eq!(
             ran.out,

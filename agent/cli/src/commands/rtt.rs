@@ -34,7 +34,11 @@ type Found = Vec<(String, Coordinate)>;
 
 /// The first pair that counts in the same pool.
 fn pair<'c>(a: &'c Found, b: &'c Found) -> Option<(&'c Coordinate, &'c Coordinate)> {
-    a.iter().find_map(|(pool, x)| b.iter().find(|(other, _)| other == pool).map(|(_, y)| (x, y)))
+    a.iter().find_map(|(pool, x)| {
+        b.iter()
+            .find(|(other, _)| other == pool)
+            .map(|(_, y)| (x, y))
+    })
 }
 
 async fn lan(client: &Client, nodes: &[String; 2]) -> Result<[Found; 2], Error> {
@@ -48,8 +52,9 @@ async fn lan(client: &Client, nodes: &[String; 2]) -> Result<[Found; 2], Error> 
 }
 
 async fn wan(client: &Client, nodes: &[(String, String); 2]) -> Result<[Found; 2], Error> {
-    let (datacenters, _): (Vec<Datacenter>, _) =
-        client.get("/v1/coordinate/datacenters", &QueryOptions::default()).await?;
+    let (datacenters, _): (Vec<Datacenter>, _) = client
+        .get("/v1/coordinate/datacenters", &QueryOptions::default())
+        .await?;
     Ok(nodes.each_ref().map(|(node, datacenter)| {
         datacenters
             .iter()
@@ -88,7 +93,8 @@ Without a second name it is that of the agent. Names are those that \"{p} member
             Some(name) => name,
             None => match client.agent_self().await {
                 Ok(about) => {
-                    let text = |key: &str| about["Config"][key].as_str().unwrap_or_default().to_owned();
+                    let text =
+                        |key: &str| about["Config"][key].as_str().unwrap_or_default().to_owned();
                     if self.wan {
                         format!("{}.{}", text("NodeName"), text("Datacenter"))
                     } else {
@@ -113,12 +119,21 @@ Without a second name it is that of the agent. Names are those that \"{p} member
             Err(err) => return cx.fail("Error getting coordinates", &err),
         };
         let Some((a, b)) = pair(&found[0], &found[1]) else {
-            let missing = if found[0].is_empty() { &nodes[0] } else { &nodes[1] };
-            cx.complain(format_args!("Could not find a coordinate for node {missing:?}"));
+            let missing = if found[0].is_empty() {
+                &nodes[0]
+            } else {
+                &nodes[1]
+            };
+            cx.complain(format_args!(
+                "Could not find a coordinate for node {missing:?}"
+            ));
             return 1;
         };
         let ms = a.distance_to(b) * 1000.0;
-        cx.say(format_args!("Estimated {} <-> {} rtt: {ms:.3} ms (using {pool} coordinates)", nodes[0], nodes[1]));
+        cx.say(format_args!(
+            "Estimated {} <-> {} rtt: {ms:.3} ms (using {pool} coordinates)",
+            nodes[0], nodes[1]
+        ));
         0
     }
 }
@@ -133,25 +148,50 @@ mod tests {
     #[test]
     fn the_distance_of_two_nodes() {
         let ran = Ran::with(&["rtt", "a", "b"], &[ok(ROWS)]);
-        assert_eq!((ran.code, ran.out.as_str()), (0, "Estimated a <-> b rtt: 7.000 ms (using LAN coordinates)\n"));
-        let ran = Ran::with(&["rtt", "b"], &[ok(r#"{"Config": {"NodeName": "a", "Datacenter": "dc1"}}"#), ok(ROWS)]);
-        assert_eq!(ran.out, "Estimated b <-> a rtt: 7.000 ms (using LAN coordinates)\n");
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (
+                0,
+                "Estimated a <-> b rtt: 7.000 ms (using LAN coordinates)\n"
+            )
+        );
+        let ran = Ran::with(
+            &["rtt", "b"],
+            &[
+                ok(r#"{"Config": {"NodeName": "a", "Datacenter": "dc1"}}"#),
+                ok(ROWS),
+            ],
+        );
+        assert_eq!(
+            ran.out,
+            "Estimated b <-> a rtt: 7.000 ms (using LAN coordinates)\n"
+        );
     }
 
     #[test]
     fn the_wan_pool_goes_by_datacenter() {
-        let answer = format!(r#"[{{"Datacenter": "dc1", "AreaID": "wan", "Coordinates": {ROWS}}}]"#);
+        let answer =
+            format!(r#"[{{"Datacenter": "dc1", "AreaID": "wan", "Coordinates": {ROWS}}}]"#);
         let ran = Ran::with(&["rtt", "-wan", "a.dc1", "b.dc1"], &[ok(&answer)]);
-        assert_eq!(ran.out, "Estimated a.dc1 <-> b.dc1 rtt: 7.000 ms (using WAN coordinates)\n");
+        assert_eq!(
+            ran.out,
+            "Estimated a.dc1 <-> b.dc1 rtt: 7.000 ms (using WAN coordinates)\n"
+        );
         let ran = Ran::with(&["rtt", "-wan", "a.dc2", "b.dc1"], &[ok(&answer)]);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Could not find a coordinate for node \"a.dc2\"\n"));
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (1, "Could not find a coordinate for node \"a.dc2\"\n")
+        );
         assert_eq!(Ran::with(&["rtt", "-wan", "a", "b.dc1"], &[]).code, 1);
     }
 
     #[test]
     fn an_unknown_node_is_named() {
         let ran = Ran::with(&["rtt", "a", "z"], &[ok(ROWS)]);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Could not find a coordinate for node \"z\"\n"));
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (1, "Could not find a coordinate for node \"z\"\n")
+        );
         assert_eq!(Ran::without_agent(&["rtt"]).code, 1);
     }
 }

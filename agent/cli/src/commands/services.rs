@@ -40,12 +40,22 @@ pub(crate) struct Register {
 }
 
 fn tagged_address(text: &str) -> Result<ServiceAddress, String> {
-    let lowered = text.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']'));
+    let lowered = text
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.contains(':') || host.ends_with(']'));
     let Some((host, port)) = lowered else {
-        return Ok(ServiceAddress { address: text.trim_matches(['[', ']']).into(), port: 0 });
+        return Ok(ServiceAddress {
+            address: text.trim_matches(['[', ']']).into(),
+            port: 0,
+        });
     };
-    let port = port.parse::<u16>().map_err(|_| format!("invalid port {port:?} in {text:?}"))?;
-    Ok(ServiceAddress { address: host.trim_matches(['[', ']']).into(), port: i64::from(port) })
+    let port = port
+        .parse::<u16>()
+        .map_err(|_| format!("invalid port {port:?} in {text:?}"))?;
+    Ok(ServiceAddress {
+        address: host.trim_matches(['[', ']']).into(),
+        port: i64::from(port),
+    })
 }
 
 impl Register {
@@ -58,12 +68,20 @@ impl Register {
             port: self.port,
             socket_path: self.socket.as_str().into(),
             tags: self.tag.iter().map(|t| t.as_str().into()).collect(),
-            meta: (!self.meta.is_empty()).then(|| self.meta.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect()),
+            meta: (!self.meta.is_empty()).then(|| {
+                self.meta
+                    .iter()
+                    .map(|(k, v)| (k.as_str(), v.as_str()))
+                    .collect()
+            }),
             ..ServiceRequest::default()
         };
         for (key, value) in &self.tagged_address {
-            let address = tagged_address(value).map_err(|why| format!("Invalid Tagged Address: {why}"))?;
-            service.tagged_addresses.insert(key.as_str().into(), address);
+            let address =
+                tagged_address(value).map_err(|why| format!("Invalid Tagged Address: {why}"))?;
+            service
+                .tagged_addresses
+                .insert(key.as_str().into(), address);
         }
         Ok(service)
     }
@@ -143,7 +161,10 @@ configuration (HCL or JSON), or one that the flags describe. It stays registered
         };
         for service in &services {
             if let Err(err) = client.register_service(service).await {
-                return cx.fail(format_args!("Error registering service {:?}", service.name.as_str()), &err);
+                return cx.fail(
+                    format_args!("Error registering service {:?}", service.name.as_str()),
+                    &err,
+                );
             }
             cx.say(format_args!("Registered service: {}", service.name));
         }
@@ -164,7 +185,8 @@ impl Command for Deregister {
     const NAME: &'static str = "services deregister";
     const USAGE: &'static str = "[options] [FILE...]";
     const ABOUT: &'static str = "Removes services from the agent";
-    const LONG: &'static str = "Removes services from the agent that they were registered with: those of files in the \
+    const LONG: &'static str =
+        "Removes services from the agent that they were registered with: those of files in the \
 form of the agent's configuration, or one by its id.
 
     $ {p} services deregister web.json
@@ -185,7 +207,13 @@ form of the agent's configuration, or one by its id.
             match (cx.hooks.service_files)(&args) {
                 Ok(services) => services
                     .iter()
-                    .map(|s| if s.id.is_empty() { s.name.to_string() } else { s.id.to_string() })
+                    .map(|s| {
+                        if s.id.is_empty() {
+                            s.name.to_string()
+                        } else {
+                            s.id.to_string()
+                        }
+                    })
                     .filter(|id| !id.is_empty())
                     .collect(),
                 Err(why) => {
@@ -216,42 +244,106 @@ mod tests {
     #[test]
     fn a_service_of_flags() {
         let ran = Ran::with(
-            &["services", "register", "-name=web", "-port=80", "-tag=a", "-tag=b", "-meta=k=v", "-tagged-address=lan=10.0.0.1:81"],
+            &[
+                "services",
+                "register",
+                "-name=web",
+                "-port=80",
+                "-tag=a",
+                "-tag=b",
+                "-meta=k=v",
+                "-tagged-address=lan=10.0.0.1:81",
+            ],
             &[ok("")],
         );
-        assert_eq!((ran.code, ran.out.as_str()), (0, "Registered service: web\n"));
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (0, "Registered service: web\n")
+        );
         let body: serde_json::Value = serde_json::from_str(&ran.seen[0].body).unwrap();
         assert_eq!(body["Tags"], serde_json::json!(["a", "b"]));
-        assert_eq!((&body["Port"], &body["Meta"]["k"]), (&80.into(), &"v".into()));
-        assert_eq!(body["TaggedAddresses"]["lan"], serde_json::json!({"Address": "10.0.0.1", "Port": 81}));
+        assert_eq!(
+            (&body["Port"], &body["Meta"]["k"]),
+            (&80.into(), &"v".into())
+        );
+        assert_eq!(
+            body["TaggedAddresses"]["lan"],
+            serde_json::json!({"Address": "10.0.0.1", "Port": 81})
+        );
         assert_eq!(body.get("Kind"), None);
     }
 
     #[test]
     fn services_of_files_take_from_flags_what_they_lack() {
-        let ran = Ran::with(&["services", "register", "-port=1", "-tag=x", "svc.json"], &[ok(""), ok("")]);
-        assert_eq!(ran.out, "Registered service: from-file\nRegistered service: second\n");
-        let bodies: Vec<serde_json::Value> = ran.seen.iter().map(|s| serde_json::from_str(&s.body).unwrap()).collect();
-        assert_eq!((&bodies[0]["Port"], &bodies[1]["Port"], &bodies[1]["Tags"][0]), (&99.into(), &1.into(), &"x".into()));
-        assert_eq!(bodies[0]["Check"]["TTL"], serde_json::json!(3_600_000_000_000_i64));
+        let ran = Ran::with(
+            &["services", "register", "-port=1", "-tag=x", "svc.json"],
+            &[ok(""), ok("")],
+        );
+        assert_eq!(
+            ran.out,
+            "Registered service: from-file\nRegistered service: second\n"
+        );
+        let bodies: Vec<serde_json::Value> = ran
+            .seen
+            .iter()
+            .map(|s| serde_json::from_str(&s.body).unwrap())
+            .collect();
+        assert_eq!(
+            (
+                &bodies[0]["Port"],
+                &bodies[1]["Port"],
+                &bodies[1]["Tags"][0]
+            ),
+            (&99.into(), &1.into(), &"x".into())
+        );
+        assert_eq!(
+            bodies[0]["Check"]["TTL"],
+            serde_json::json!(3_600_000_000_000_i64)
+        );
     }
 
     #[test]
     fn services_go_by_id_else_by_name() {
         let ran = Ran::with(&["services", "deregister", "svc.json"], &[ok(""), ok("")]);
-        assert_eq!(ran.lines(), ["PUT /v1/agent/service/deregister/from-file", "PUT /v1/agent/service/deregister/two"]);
-        assert_eq!(ran.out, "Deregistered service: from-file\nDeregistered service: two\n");
-        let ran = Ran::with(&["services", "deregister", "-id=a"], &[Answer(404, "", "Unknown service ID \"a\"")]);
+        assert_eq!(
+            ran.lines(),
+            [
+                "PUT /v1/agent/service/deregister/from-file",
+                "PUT /v1/agent/service/deregister/two"
+            ]
+        );
+        assert_eq!(
+            ran.out,
+            "Deregistered service: from-file\nDeregistered service: two\n"
+        );
+        let ran = Ran::with(
+            &["services", "deregister", "-id=a"],
+            &[Answer(404, "", "Unknown service ID \"a\"")],
+        );
         assert_eq!(ran.code, 1);
-        assert!(ran.err.contains("Unexpected response code: 404 (Unknown service ID \"a\")"), "{}", ran.err);
+        assert!(
+            ran.err
+                .contains("Unexpected response code: 404 (Unknown service ID \"a\")"),
+            "{}",
+            ran.err
+        );
     }
 
     #[test]
     fn what_is_missing_is_said() {
         for (args, text) in [
-            (&["services", "register"][..], "Service registration requires at least one argument or flags.\n"),
-            (&["services", "register", "-name=a", "f"], "Service registration requires arguments or -id, not both.\n"),
-            (&["services", "deregister"], "Service deregistration requires at least one argument or -id.\n"),
+            (
+                &["services", "register"][..],
+                "Service registration requires at least one argument or flags.\n",
+            ),
+            (
+                &["services", "register", "-name=a", "f"],
+                "Service registration requires arguments or -id, not both.\n",
+            ),
+            (
+                &["services", "deregister"],
+                "Service deregistration requires at least one argument or -id.\n",
+            ),
             (
                 &["services", "register", "none.json"],
                 "Error: config: Open failed on none.json. open none.json: no such file or directory\n",

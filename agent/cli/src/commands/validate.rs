@@ -60,16 +60,28 @@ mod tests {
     #[test]
     fn good_and_bad_files() {
         let ran = Ran::without_agent(&["validate", "-config-format=hcl", "good"]);
-        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "Configuration is valid!\n", "format is Some(Hcl)\n"));
+        assert_eq!(
+            (ran.code, ran.out.as_str(), ran.err.as_str()),
+            (0, "Configuration is valid!\n", "format is Some(Hcl)\n")
+        );
         let ran = Ran::without_agent(&["validate", "-quiet", "good"]);
         assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "", ""));
         let ran = Ran::without_agent(&["validate", "bad.json"]);
         assert_eq!(
             (ran.code, ran.err.as_str()),
-            (1, "Config validation failed: failed to parse bad.json: unexpected end of JSON input\n")
+            (
+                1,
+                "Config validation failed: failed to parse bad.json: unexpected end of JSON input\n"
+            )
         );
         let ran = Ran::without_agent(&["validate"]);
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Must specify at least one config file or directory\n"));
-        assert_eq!(Ran::without_agent(&["validate", "-config-format=toml", "good"]).code, 1);
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (1, "Must specify at least one config file or directory\n")
+        );
+        assert_eq!(
+            Ran::without_agent(&["validate", "-config-format=toml", "good"]).code,
+            1
+        );
     }
 }

@@ -55,7 +55,9 @@ clients and scripts look at, and our own release.";
 /// The version for people; the first line is for scripts too.
 pub(crate) fn print(cx: &mut Cx<'_>) -> i32 {
     cx.say(format_args!("Consul v{COMPATIBLE_VERSION}"));
-    cx.say(format_args!("Lictor v{VERSION} (compatible with Consul v{COMPATIBLE_VERSION})"));
+    cx.say(format_args!(
+        "Lictor v{VERSION} (compatible with Consul v{COMPATIBLE_VERSION})"
+    ));
     cx.say(format_args!("Build Date {BUILD_DATE}"));
     cx.say(
         "Protocol 2 spoken by default, understands 2 to 3 \
@@ -84,8 +86,14 @@ mod tests {
     fn json_has_both() {
         let ran = Ran::without_agent(&["version", "-format=json"]);
         let v: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-        assert_eq!((&v["Version"], &v["RPC"]["Max"]), (&json!("1.21.0"), &json!(3)));
+        assert_eq!(
+            (&v["Version"], &v["RPC"]["Max"]),
+            (&json!("1.21.0"), &json!(3))
+        );
         assert_eq!(v["HumanVersion"], json!(format!("1.21.0+lictor.{VERSION}")));
-        assert_eq!(Ran::without_agent(&["version", "-format=xml"]).err, "Unknown format: xml\n");
+        assert_eq!(
+            Ran::without_agent(&["version", "-format=xml"]).err,
+            "Unknown format: xml\n"
+        );
     }
 }

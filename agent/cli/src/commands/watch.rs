@@ -55,7 +55,11 @@ enum View {
     Prefix(String),
     Services,
     Nodes,
-    Service { name: String, tags: Vec<String>, passing: bool },
+    Service {
+        name: String,
+        tags: Vec<String>,
+        passing: bool,
+    },
     ServiceChecks(String),
     StateChecks(String),
     Events(String),
@@ -80,9 +84,14 @@ impl Watch {
             ("name", !self.name.is_empty()),
             ("filter", !self.filter.is_empty()),
         ];
-        let mut take = |names: &[&str]| unused.retain(|(name, given)| *given && !names.contains(name));
+        let mut take =
+            |names: &[&str]| unused.retain(|(name, given)| *given && !names.contains(name));
         let need = |value: &String, what: &str| {
-            if value.is_empty() { Err(format!("Must specify a single {what} to watch")) } else { Ok(value.clone()) }
+            if value.is_empty() {
+                Err(format!("Must specify a single {what} to watch"))
+            } else {
+                Ok(value.clone())
+            }
         };
         let view = match self.kind.as_str() {
             "key" => {
@@ -103,7 +112,11 @@ impl Watch {
             }
             "service" => {
                 take(&["service", "tag", "passingonly", "filter"]);
-                View::Service { name: need(&self.service, "service")?, tags: self.tag.clone(), passing }
+                View::Service {
+                    name: need(&self.service, "service")?,
+                    tags: self.tag.clone(),
+                    passing,
+                }
             }
             "checks" => {
                 take(&["service", "state", "filter"]);
@@ -124,7 +137,11 @@ impl Watch {
             return Ok(view);
         }
         let names: Vec<&str> = unused.iter().map(|(name, _)| *name).collect();
-        Err(format!("Invalid parameters for a watch of type {}: {}", self.kind, names.join(", ")))
+        Err(format!(
+            "Invalid parameters for a watch of type {}: {}",
+            self.kind,
+            names.join(", ")
+        ))
     }
 }
 
@@ -151,8 +168,12 @@ fn event_index(id: &str) -> Option<u64> {
 
 /// The events behind the one that `index` belongs to.
 fn newer_events(events: Value, index: u64) -> Value {
-    let Value::Array(mut rows) = events else { return events };
-    let seen = rows.iter().position(|e| e["ID"].as_str().and_then(event_index) == Some(index));
+    let Value::Array(mut rows) = events else {
+        return events;
+    };
+    let seen = rows
+        .iter()
+        .position(|e| e["ID"].as_str().and_then(event_index) == Some(index));
     if let Some(at) = seen {
         rows.drain(..=at);
     }
@@ -167,7 +188,12 @@ impl View {
             for (k, v) in params {
                 request = request.param(k, v);
             }
-            async move { client.read::<Value>(request).await.map(|(v, meta)| (meta.index, v)) }
+            async move {
+                client
+                    .read::<Value>(request)
+                    .await
+                    .map(|(v, meta)| (meta.index, v))
+            }
         };
         match self {
             View::Key(key) => {
@@ -177,21 +203,39 @@ impl View {
             View::Prefix(prefix) => {
                 let (entries, meta) = client.kv_list(prefix, options).await?;
                 let list: Vec<Value> = entries.iter().map(key_value).collect();
-                Ok((meta.index, if list.is_empty() { Value::Null } else { Value::Array(list) }))
+                Ok((
+                    meta.index,
+                    if list.is_empty() {
+                        Value::Null
+                    } else {
+                        Value::Array(list)
+                    },
+                ))
             }
             View::Services => rows("/v1/catalog/services".into(), vec![]).await,
             View::Nodes => rows("/v1/catalog/nodes".into(), vec![]).await,
-            View::Service { name, tags, passing } => {
-                let mut params: Vec<(&str, String)> = tags.iter().map(|t| ("tag", t.clone())).collect();
+            View::Service {
+                name,
+                tags,
+                passing,
+            } => {
+                let mut params: Vec<(&str, String)> =
+                    tags.iter().map(|t| ("tag", t.clone())).collect();
                 if *passing {
                     params.push(("passing", "1".to_owned()));
                 }
                 rows(format!("/v1/health/service/{name}"), params).await
             }
-            View::ServiceChecks(service) => rows(format!("/v1/health/checks/{service}"), vec![]).await,
+            View::ServiceChecks(service) => {
+                rows(format!("/v1/health/checks/{service}"), vec![]).await
+            }
             View::StateChecks(state) => rows(format!("/v1/health/state/{state}"), vec![]).await,
             View::Events(name) => {
-                let params = if name.is_empty() { vec![] } else { vec![("name", name.clone())] };
+                let params = if name.is_empty() {
+                    vec![]
+                } else {
+                    vec![("name", name.clone())]
+                };
                 let (index, events) = rows("/v1/event/list".into(), params).await?;
                 Ok((index, newer_events(events, options.index)))
             }
@@ -328,8 +372,11 @@ the child fails.
         };
         let mut progress = Progress::default();
         loop {
-            let options =
-                QueryOptions { index: progress.index, filter: self.filter.clone(), ..self.api.options() };
+            let options = QueryOptions {
+                index: progress.index,
+                filter: self.filter.clone(),
+                ..self.api.options()
+            };
             let fetched = tokio::select! {
                 fetched = view.fetch(&client, &options) => fetched,
                 _ = signals.end() => return 0,
@@ -345,14 +392,20 @@ the child fails.
                         cx.say_bytes(text.trim_ascii_end());
                         return 0;
                     }
-                    if let Err(code) = handle(cx, &args, self.shell, index, result, &mut signals).await {
+                    if let Err(code) =
+                        handle(cx, &args, self.shell, index, result, &mut signals).await
+                    {
                         return code;
                     }
                 }
                 Err(err) => {
                     let wait = progress.fail();
                     let retry = GoDuration::from(wait);
-                    cx.complain(format_args!("Watch errored: type={} error={:?} retry={retry}", self.kind, err.to_string()));
+                    cx.complain(format_args!(
+                        "Watch errored: type={} error={:?} retry={retry}",
+                        self.kind,
+                        err.to_string()
+                    ));
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         _ = signals.end() => return 0,
@@ -379,23 +432,42 @@ mod tests {
     #[test]
     fn a_key_is_printed_once() {
         let row = r#"[{"LockIndex": 0, "Key": "watched", "Flags": 0, "Value": "djE=", "CreateIndex": 228, "ModifyIndex": 228}]"#;
-        let ran = Ran::with(&["watch", "-type=key", "-key=watched"], &[ok(SELF), Answer(200, "X-Consul-Index: 228\r\n", row)]);
+        let ran = Ran::with(
+            &["watch", "-type=key", "-key=watched"],
+            &[ok(SELF), Answer(200, "X-Consul-Index: 228\r\n", row)],
+        );
         let want = "{\n    \"Key\": \"watched\",\n    \"CreateIndex\": 228,\n    \"ModifyIndex\": 228,\n    \"LockIndex\": 0,\n    \
                     \"Flags\": 0,\n    \"Value\": \"djE=\",\n    \"Session\": \"\"\n}\n";
         assert_eq!((ran.code, ran.out.as_str()), (0, want));
-        let ran = Ran::with(&["watch", "-type=key", "-key=none"], &[ok(SELF), Answer(404, "X-Consul-Index: 5\r\n", "")]);
+        let ran = Ran::with(
+            &["watch", "-type=key", "-key=none"],
+            &[ok(SELF), Answer(404, "X-Consul-Index: 5\r\n", "")],
+        );
         assert_eq!((ran.code, ran.out.as_str()), (0, "null\n"));
     }
 
     #[test]
     fn other_views_are_printed_as_they_come() {
-        let ran = Ran::with(&["watch", "-type=services"], &[ok(SELF), ok(r#"{"consul":[]}"#)]);
+        let ran = Ran::with(
+            &["watch", "-type=services"],
+            &[ok(SELF), ok(r#"{"consul":[]}"#)],
+        );
         assert_eq!(ran.out, "{\n    \"consul\": []\n}\n");
         let ran = Ran::with(
-            &["watch", "-type=service", "-service=web", "-tag=a", "-tag=b", "-passingonly=true"],
+            &[
+                "watch",
+                "-type=service",
+                "-service=web",
+                "-tag=a",
+                "-tag=b",
+                "-passingonly=true",
+            ],
             &[ok(SELF), ok("[]")],
         );
-        assert_eq!(ran.lines()[1], "GET /v1/health/service/web?passing=1&tag=a&tag=b");
+        assert_eq!(
+            ran.lines()[1],
+            "GET /v1/health/service/web?passing=1&tag=a&tag=b"
+        );
         assert_eq!(ran.out, "[]\n");
     }
 
@@ -404,7 +476,10 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("lictor-watch-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let log = dir.join("log");
-        let child = format!("cat >> {0}; echo $CONSUL_INDEX >> {0}; test $CONSUL_INDEX = 5", log.display());
+        let child = format!(
+            "cat >> {0}; echo $CONSUL_INDEX >> {0}; test $CONSUL_INDEX = 5",
+            log.display()
+        );
         let ran = Ran::with(
             &["watch", "-type=services", &child],
             &[
@@ -414,9 +489,22 @@ mod tests {
                 Answer(200, "X-Consul-Index: 7\r\n", r#"{"b": []}"#),
             ],
         );
-        assert_eq!((ran.code, ran.err.as_str()), (1, "Error executing handler: exit status 1\n"));
-        assert_eq!(std::fs::read_to_string(&log).unwrap(), "{\"a\":[]}\n5\n{\"b\":[]}\n7\n");
-        assert_eq!(ran.lines()[1..], ["GET /v1/catalog/services", "GET /v1/catalog/services?index=5", "GET /v1/catalog/services?index=6"]);
+        assert_eq!(
+            (ran.code, ran.err.as_str()),
+            (1, "Error executing handler: exit status 1\n")
+        );
+        assert_eq!(
+            std::fs::read_to_string(&log).unwrap(),
+            "{\"a\":[]}\n5\n{\"b\":[]}\n7\n"
+        );
+        assert_eq!(
+            ran.lines()[1..],
+            [
+                "GET /v1/catalog/services",
+                "GET /v1/catalog/services?index=5",
+                "GET /v1/catalog/services?index=6"
+            ]
+        );
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -424,17 +512,33 @@ mod tests {
     fn what_is_missing_or_too_much_is_said() {
         for (args, text) in [
             (&["-type=key"][..], "Must specify a single key to watch"),
-            (&["-type=keyprefix"], "Must specify a single prefix to watch"),
+            (
+                &["-type=keyprefix"],
+                "Must specify a single prefix to watch",
+            ),
             (&["-type=service"], "Must specify a single service to watch"),
-            (&["-type=checks", "-service=a", "-state=any"], "Cannot specify service and state"),
-            (&["-type=no-such-type"], "Unsupported watch type: no-such-type"),
-            (&["-type=nodes", "-key=a"], "Invalid parameters for a watch of type nodes: key"),
+            (
+                &["-type=checks", "-service=a", "-state=any"],
+                "Cannot specify service and state",
+            ),
+            (
+                &["-type=no-such-type"],
+                "Unsupported watch type: no-such-type",
+            ),
+            (
+                &["-type=nodes", "-key=a"],
+                "Invalid parameters for a watch of type nodes: key",
+            ),
         ] {
             assert_eq!(view(args).unwrap_err(), text);
         }
         assert!(view(&["-type=service", "-service=a", "-passingonly=x"]).is_err());
         assert_eq!(view(&["-type=checks"]), Ok(View::StateChecks("any".into())));
-        assert!(Ran::without_agent(&["watch"]).err.starts_with("Watch type must be specified\n"));
+        assert!(
+            Ran::without_agent(&["watch"])
+                .err
+                .starts_with("Watch type must be specified\n")
+        );
     }
 
     #[test]
@@ -446,7 +550,10 @@ mod tests {
         assert!(p.take(7, json!([2])));
         assert!(!p.take(3, json!([2])));
         assert_eq!(p.index, 0, "an index that went back begins again");
-        assert_eq!((p.fail(), p.fail(), p.failures), (Duration::from_secs(5), Duration::from_secs(20), 2));
+        assert_eq!(
+            (p.fail(), p.fail(), p.failures),
+            (Duration::from_secs(5), Duration::from_secs(20), 2)
+        );
         for _ in 0..20 {
             p.fail();
         }
@@ -455,8 +562,14 @@ mod tests {
 
     #[test]
     fn events_already_seen_are_left_out() {
-        let (a, b) = ("00000000-0000-0001-0000-000000000002", "00000000-0000-0005-0000-000000000000");
-        assert_eq!((event_index(a), event_index(b), event_index("x")), (Some(3), Some(5), None));
+        let (a, b) = (
+            "00000000-0000-0001-0000-000000000002",
+            "00000000-0000-0005-0000-000000000000",
+        );
+        assert_eq!(
+            (event_index(a), event_index(b), event_index("x")),
+            (Some(3), Some(5), None)
+        );
         let events = json!([{"ID": a}, {"ID": b}]);
         assert_eq!(newer_events(events.clone(), 3), json!([{"ID": b}]));
         assert_eq!(newer_events(events.clone(), 9), events);

@@ -31,7 +31,9 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn agent_self(&self) -> Result<Value, Error> {
-        self.get("/v1/agent/self", &QueryOptions::default()).await.map(|(v, _)| v)
+        self.get("/v1/agent/self", &QueryOptions::default())
+            .await
+            .map(|(v, _)| v)
     }
 
     /// The agent's name.
@@ -40,7 +42,10 @@ impl Client {
     /// As [`Client::get`].
     pub async fn node_name(&self) -> Result<String, Error> {
         let about = self.agent_self().await?;
-        Ok(about["Config"]["NodeName"].as_str().unwrap_or_default().to_owned())
+        Ok(about["Config"]["NodeName"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
     }
 
     /// The members that the agent knows.
@@ -58,7 +63,9 @@ impl Client {
         if !query.filter.is_empty() {
             request = request.param("filter", &query.filter);
         }
-        self.read(request).await.map(|(v, _): (Option<Vec<Member>>, _)| v.unwrap_or_default())
+        self.read(request)
+            .await
+            .map(|(v, _): (Option<Vec<Member>>, _)| v.unwrap_or_default())
     }
 
     /// Lets the agent join the one at `address`.
@@ -67,7 +74,12 @@ impl Client {
     /// As [`Client::tell`].
     pub async fn join(&self, address: &str, wan: bool) -> Result<(), Error> {
         let request = put(&format!("/v1/agent/join/{address}"));
-        self.tell(if wan { request.param("wan", "1") } else { request }).await
+        self.tell(if wan {
+            request.param("wan", "1")
+        } else {
+            request
+        })
+        .await
     }
 
     /// Lets the agent leave and end; answered when it has left.
@@ -106,15 +118,26 @@ impl Client {
     /// # Errors
     /// As [`Client::tell`].
     pub async fn node_maintenance(&self, enable: bool, reason: &str) -> Result<(), Error> {
-        self.tell(maintenance(put("/v1/agent/maintenance"), enable, reason)).await
+        self.tell(maintenance(put("/v1/agent/maintenance"), enable, reason))
+            .await
     }
 
     /// Takes one service of the agent's out of answers, or puts it back.
     ///
     /// # Errors
     /// As [`Client::tell`].
-    pub async fn service_maintenance(&self, id: &str, enable: bool, reason: &str) -> Result<(), Error> {
-        self.tell(maintenance(put(&format!("/v1/agent/service/maintenance/{id}")), enable, reason)).await
+    pub async fn service_maintenance(
+        &self,
+        id: &str,
+        enable: bool,
+        reason: &str,
+    ) -> Result<(), Error> {
+        self.tell(maintenance(
+            put(&format!("/v1/agent/service/maintenance/{id}")),
+            enable,
+            reason,
+        ))
+        .await
     }
 
     /// Registers a service with the agent.
@@ -122,10 +145,13 @@ impl Client {
     /// # Errors
     /// As [`Client::tell`].
     pub async fn register_service(&self, service: &ServiceRequest) -> Result<(), Error> {
-        let mut body = serde_json::to_value(service)
-            .map_err(|source| Error::Decode { url: "/v1/agent/service/register".into(), source })?;
+        let mut body = serde_json::to_value(service).map_err(|source| Error::Decode {
+            url: "/v1/agent/service/register".into(),
+            source,
+        })?;
         drop_empty(&mut body);
-        self.tell(put("/v1/agent/service/register").json(&body)).await
+        self.tell(put("/v1/agent/service/register").json(&body))
+            .await
     }
 
     /// Removes a service from the agent.
@@ -133,7 +159,8 @@ impl Client {
     /// # Errors
     /// As [`Client::tell`].
     pub async fn deregister_service(&self, id: &str) -> Result<(), Error> {
-        self.tell(put(&format!("/v1/agent/service/deregister/{id}"))).await
+        self.tell(put(&format!("/v1/agent/service/deregister/{id}")))
+            .await
     }
 
     /// The agent's own services by id.
@@ -141,7 +168,9 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn agent_services(&self) -> Result<BTreeMap<String, ServiceEntry>, Error> {
-        self.get("/v1/agent/services", &QueryOptions::default()).await.map(|(v, _)| v)
+        self.get("/v1/agent/services", &QueryOptions::default())
+            .await
+            .map(|(v, _)| v)
     }
 
     /// The agent's own checks by id.
@@ -149,7 +178,9 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn agent_checks(&self) -> Result<BTreeMap<String, AgentCheck>, Error> {
-        self.get("/v1/agent/checks", &QueryOptions::default()).await.map(|(v, _)| v)
+        self.get("/v1/agent/checks", &QueryOptions::default())
+            .await
+            .map(|(v, _)| v)
     }
 
     /// Reports the state of a TTL check: `passing`, `warning` or `critical`.
@@ -158,7 +189,8 @@ impl Client {
     /// As [`Client::tell`].
     pub async fn update_check(&self, id: &str, status: &str, output: &str) -> Result<(), Error> {
         let body = serde_json::json!({"Status": status, "Output": output});
-        self.tell(put(&format!("/v1/agent/check/update/{id}")).json(&body)).await
+        self.tell(put(&format!("/v1/agent/check/update/{id}")).json(&body))
+            .await
     }
 
     /// Fires a user event and gives its id. Filters that are empty are not sent.
@@ -169,9 +201,11 @@ impl Client {
         let mut request = put(&format!("/v1/event/fire/{}", event.name))
             .header("content-type", "application/octet-stream")
             .body(Bytes::copy_from_slice(&event.payload));
-        for (key, value) in
-            [("node", &event.node_filter), ("service", &event.service_filter), ("tag", &event.tag_filter)]
-        {
+        for (key, value) in [
+            ("node", &event.node_filter),
+            ("service", &event.service_filter),
+            ("tag", &event.tag_filter),
+        ] {
             if !value.is_empty() {
                 request = request.param(key, value.as_str());
             }
@@ -184,18 +218,28 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub async fn events(&self, name: &str, options: &QueryOptions) -> Result<(Vec<EventRow>, QueryMeta), Error> {
+    pub async fn events(
+        &self,
+        name: &str,
+        options: &QueryOptions,
+    ) -> Result<(Vec<EventRow>, QueryMeta), Error> {
         let mut request = Request::new(Method::GET, "/v1/event/list").options(options);
         if !name.is_empty() {
             request = request.param("name", name);
         }
-        self.read(request).await.map(|(v, meta): (Option<Vec<EventRow>>, _)| (v.unwrap_or_default(), meta))
+        self.read(request)
+            .await
+            .map(|(v, meta): (Option<Vec<EventRow>>, _)| (v.unwrap_or_default(), meta))
     }
 }
 
 fn maintenance(request: Request, enable: bool, reason: &str) -> Request {
     let request = request.param("enable", if enable { "true" } else { "false" });
-    if enable && !reason.is_empty() { request.param("reason", reason) } else { request }
+    if enable && !reason.is_empty() {
+        request.param("reason", reason)
+    } else {
+        request
+    }
 }
 
 /// Leaves out what says nothing, so that an agent that does not know a field is not bothered
@@ -227,6 +271,9 @@ mod tests {
         let mut v = json!({"Name": "a", "Tags": [], "Port": 0, "Check": {"TTL": 1, "HTTP": "", "H2PingUseTLS": null},
             "Meta": {}, "Checks": [{"Notes": "", "TCP": "x"}]});
         drop_empty(&mut v);
-        assert_eq!(v, json!({"Name": "a", "Port": 0, "Check": {"TTL": 1}, "Checks": [{"TCP": "x"}]}));
+        assert_eq!(
+            v,
+            json!({"Name": "a", "Port": 0, "Check": {"TTL": 1}, "Checks": [{"TCP": "x"}]})
+        );
     }
 }

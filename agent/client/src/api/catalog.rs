@@ -14,14 +14,19 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn datacenters(&self) -> Result<Vec<String>, Error> {
-        self.get("/v1/catalog/datacenters", &QueryOptions::default()).await.map(|(v, _)| v)
+        self.get("/v1/catalog/datacenters", &QueryOptions::default())
+            .await
+            .map(|(v, _)| v)
     }
 
     /// The nodes of the catalog.
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub async fn nodes(&self, options: &QueryOptions) -> Result<(Vec<NodeEntry>, QueryMeta), Error> {
+    pub async fn nodes(
+        &self,
+        options: &QueryOptions,
+    ) -> Result<(Vec<NodeEntry>, QueryMeta), Error> {
         self.get("/v1/catalog/nodes", options).await
     }
 
@@ -45,7 +50,8 @@ impl Client {
         name: &str,
         options: &QueryOptions,
     ) -> Result<(Vec<CatalogService>, QueryMeta), Error> {
-        self.get(&format!("/v1/catalog/service/{name}"), options).await
+        self.get(&format!("/v1/catalog/service/{name}"), options)
+            .await
     }
 
     /// A node and its services; nothing if there is no such node.
@@ -72,7 +78,8 @@ impl Client {
         passing: bool,
         options: &QueryOptions,
     ) -> Result<(Vec<HealthEntry>, QueryMeta), Error> {
-        let mut request = Request::new(Method::GET, &format!("/v1/health/service/{name}")).options(options);
+        let mut request =
+            Request::new(Method::GET, &format!("/v1/health/service/{name}")).options(options);
         for tag in tags {
             request = request.param("tag", *tag);
         }
@@ -86,7 +93,10 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub async fn coordinates(&self, options: &QueryOptions) -> Result<(Vec<CoordinateRow>, QueryMeta), Error> {
+    pub async fn coordinates(
+        &self,
+        options: &QueryOptions,
+    ) -> Result<(Vec<CoordinateRow>, QueryMeta), Error> {
         self.get("/v1/coordinate/nodes", options).await
     }
 }

@@ -29,17 +29,39 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub async fn kv_get(&self, key: &str, options: &QueryOptions) -> Result<(Option<KvRow>, QueryMeta), Error> {
-        let (mut rows, meta) = self.kv_rows(Request::new(Method::GET, &path(key)).options(options)).await?;
-        Ok((if rows.is_empty() { None } else { Some(rows.swap_remove(0)) }, meta))
+    pub async fn kv_get(
+        &self,
+        key: &str,
+        options: &QueryOptions,
+    ) -> Result<(Option<KvRow>, QueryMeta), Error> {
+        let (mut rows, meta) = self
+            .kv_rows(Request::new(Method::GET, &path(key)).options(options))
+            .await?;
+        Ok((
+            if rows.is_empty() {
+                None
+            } else {
+                Some(rows.swap_remove(0))
+            },
+            meta,
+        ))
     }
 
     /// All keys that begin with `prefix`, with their values.
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub async fn kv_list(&self, prefix: &str, options: &QueryOptions) -> Result<(Vec<KvRow>, QueryMeta), Error> {
-        self.kv_rows(Request::new(Method::GET, &path(prefix)).options(options).param("recurse", "")).await
+    pub async fn kv_list(
+        &self,
+        prefix: &str,
+        options: &QueryOptions,
+    ) -> Result<(Vec<KvRow>, QueryMeta), Error> {
+        self.kv_rows(
+            Request::new(Method::GET, &path(prefix))
+                .options(options)
+                .param("recurse", ""),
+        )
+        .await
     }
 
     async fn kv_rows(&self, request: Request) -> Result<(Vec<KvRow>, QueryMeta), Error> {
@@ -62,7 +84,9 @@ impl Client {
         separator: &str,
         options: &QueryOptions,
     ) -> Result<(Vec<String>, QueryMeta), Error> {
-        let mut request = Request::new(Method::GET, &path(prefix)).options(options).param("keys", "");
+        let mut request = Request::new(Method::GET, &path(prefix))
+            .options(options)
+            .param("keys", "");
         if !separator.is_empty() {
             request = request.param("separator", separator);
         }
@@ -80,7 +104,10 @@ impl Client {
     /// As [`Client::get`], and a key that begins with a slash.
     pub async fn kv_put(&self, write: &KvWrite) -> Result<bool, Error> {
         if write.key.starts_with('/') {
-            return Err(Error::Config(format!("Invalid key. Key must not begin with a '/': {}", write.key)));
+            return Err(Error::Config(format!(
+                "Invalid key. Key must not begin with a '/': {}",
+                write.key
+            )));
         }
         let mut request = Request::new(Method::PUT, &path(&write.key))
             .header("content-type", "application/octet-stream")
@@ -117,7 +144,8 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn kv_delete_tree(&self, prefix: &str) -> Result<bool, Error> {
-        self.truth(Request::new(Method::DELETE, &path(prefix)).param("recurse", "")).await
+        self.truth(Request::new(Method::DELETE, &path(prefix)).param("recurse", ""))
+            .await
     }
 
     async fn truth(&self, request: Request) -> Result<bool, Error> {

@@ -11,7 +11,12 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub async fn create_session(&self, name: &str, ttl: &str, delete: bool) -> Result<String, Error> {
+    pub async fn create_session(
+        &self,
+        name: &str,
+        ttl: &str,
+        delete: bool,
+    ) -> Result<String, Error> {
         #[derive(Deserialize)]
         struct Created {
             #[serde(rename = "ID")]
@@ -21,8 +26,9 @@ impl Client {
         if delete {
             body["Behavior"] = "delete".into();
         }
-        let (created, _): (Created, _) =
-            self.read(Request::new(Method::PUT, "/v1/session/create").json(&body)).await?;
+        let (created, _): (Created, _) = self
+            .read(Request::new(Method::PUT, "/v1/session/create").json(&body))
+            .await?;
         Ok(created.id)
     }
 
@@ -36,7 +42,12 @@ impl Client {
             #[serde(rename = "TTL", default)]
             ttl: String,
         }
-        let response = self.send(Request::new(Method::PUT, &format!("/v1/session/renew/{id}"))).await?;
+        let response = self
+            .send(Request::new(
+                Method::PUT,
+                &format!("/v1/session/renew/{id}"),
+            ))
+            .await?;
         if response.status == http::StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -49,6 +60,10 @@ impl Client {
     /// # Errors
     /// As [`Client::tell`].
     pub async fn destroy_session(&self, id: &str) -> Result<(), Error> {
-        self.tell(Request::new(Method::PUT, &format!("/v1/session/destroy/{id}"))).await
+        self.tell(Request::new(
+            Method::PUT,
+            &format!("/v1/session/destroy/{id}"),
+        ))
+        .await
     }
 }

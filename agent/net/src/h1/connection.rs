@@ -42,10 +42,10 @@ pub(crate) struct Settings {
 }
 
 /// How a connection ended.
-pub(crate) enum End {
+pub(crate) enum End<S> {
     Closed,
-    /// The client speaks HTTP/2: the stream, and what it has said so far.
-    Http2(Stream, Bytes),
+    /// The client speaks HTTP/2: the stream, what it has said so far, and the service.
+    Http2(Stream, Bytes, S),
 }
 
 /// What has been heard from a client that was to send a request.
@@ -62,7 +62,7 @@ pub(crate) async fn serve<S: HttpService>(
     service: S,
     settings: &Settings,
     control: &Control,
-) -> End {
+) -> End<S> {
     let mut wire = Wire {
         stream,
         inbox: BytesMut::new(),
@@ -73,28 +73,30 @@ pub(crate) async fn serve<S: HttpService>(
     let mut timer = pin!(sleep_until(start));
     let mut first = true;
     loop {
-        let head = match wire.hear(timer.as_mut(), settings, control, first).await {
-            Heard::Head(bytes) => head::parse(&bytes),
-            Heard::Http2 => return End::Http2(wire.stream, wire.inbox.freeze()),
+        let heard = wire.hear(timer.as_mut(), settings, control, first).await;
+        first = false;
+        // What is not needed while the answer is made is not kept: hence no match around it.
+        let asked = match heard {
+            Heard::Head(bytes) => head::parse(&bytes).map(|h| wire.ask(h, &settings.peer)),
+            Heard::Http2 => return End::Http2(wire.stream, wire.inbox.freeze(), service),
             Heard::Reject(reject) => Err(reject),
             Heard::Nothing => {
                 wire.finish(timer, false).await;
                 return End::Closed;
             }
         };
-        first = false;
-        let done = match head {
-            Ok(head) => {
-                let (asked, request) = wire.ask(head, &settings.peer);
-                let call = pin!(service.answer(request));
-                wire.exchange(timer.as_mut(), asked, call, settings, control)
-                    .await
-            }
+        let (mut asked, request) = match asked {
+            Ok(asked) => asked,
             Err(reject) => {
                 wire.refuse(timer.as_mut(), &reject.answer()).await;
-                Done::Close { linger: true }
+                wire.finish(timer, true).await;
+                return End::Closed;
             }
         };
+        let call = pin!(service.answer(request));
+        let done = wire
+            .exchange(timer.as_mut(), &mut asked, call, settings, control)
+            .await;
         if let Done::Close { linger } = done {
             wire.finish(timer, linger).await;
             return End::Closed;
@@ -253,7 +255,7 @@ impl Wire {
     async fn exchange<F, B, E>(
         &mut self,
         mut timer: Pin<&mut Sleep>,
-        mut asked: Asked,
+        asked: &mut Asked,
         mut call: Pin<&mut F>,
         settings: &Settings,
         control: &Control,

@@ -3,7 +3,7 @@
 
 mod guard;
 
-pub(crate) use guard::{Guarded, guarded};
+pub(crate) use guard::{Guard, Guarded, guarded};
 
 use redb::StorageBackend;
 use std::fmt::Debug;

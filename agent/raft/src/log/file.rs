@@ -4,7 +4,7 @@
 //! panics on some damage. So every value carries a checksum, everything is checked when the file
 //! is opened, and a panic of redb ends as an error.
 
-use crate::disk::{Guarded, guarded};
+use crate::disk::{Guard, Guarded, guarded};
 use crate::error::StartError;
 use crate::format::{self, Unreadable};
 use crate::types::{LogEntry, LogId, Vote};
@@ -80,18 +80,17 @@ fn other(error: impl Into<redb::Error>) -> io::Error {
 }
 
 impl LogFile {
-    /// Opens the file, or makes it if it is `new`. Nothing is written to a file that does not pass
-    /// the check.
+    /// Opens the file, or makes it if it is `new`. Nothing is written before the guard is released,
+    /// which is for the caller to do when everything else is found to be good.
     pub(crate) fn open(
         backend: Box<dyn redb::StorageBackend>,
         path: &Path,
         new: bool,
-    ) -> Result<(LogFile, Content), StartError> {
+    ) -> Result<(LogFile, Content, Guard), StartError> {
         let (file, guard) = guarded(backend);
         let result = caught(|| LogFile::open_guarded(file, path, new));
         let (file, content) = result.unwrap_or_else(|why| Err(StartError::damaged(path, why)))?;
-        guard.release().map_err(|e| StartError::io(path, e))?;
-        Ok((file, content))
+        Ok((file, content, guard))
     }
 
     fn open_guarded(backend: Guarded, path: &Path, new: bool) -> Result<(LogFile, Content), StartError> {

@@ -38,14 +38,21 @@ pub(super) struct Plan {
 impl Plan {
     fn below(&self, name: &str) -> String {
         let prefix = self.prefix.trim_end_matches('/');
-        if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
+        if prefix.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{prefix}/{name}")
+        }
     }
 
     pub(super) fn describe(&self) -> String {
         if self.limit == 1 {
             format!("Setting up lock at path: {}", self.below(KEY))
         } else {
-            format!("Setting up semaphore (limit {}) at prefix: {}", self.limit, self.prefix)
+            format!(
+                "Setting up semaphore (limit {}) at prefix: {}",
+                self.limit, self.prefix
+            )
         }
     }
 }
@@ -74,7 +81,12 @@ impl Hold {
             .await
             .map_err(|err| format!("failed to create session: {err}"))?;
         let renewal = tokio::spawn(renew(client.clone(), session.clone()));
-        Ok(Hold { client, plan, session, renewal })
+        Ok(Hold {
+            client,
+            plan,
+            session,
+            renewal,
+        })
     }
 
     /// Waits until it is held. False if the time for that is over.
@@ -96,22 +108,36 @@ impl Hold {
         let mut index = 0;
         let mut first = true;
         loop {
-            let left = self.plan.wait.map(|limit| limit.saturating_sub(start.elapsed()));
+            let left = self
+                .plan
+                .wait
+                .map(|limit| limit.saturating_sub(start.elapsed()));
             if !first && left.is_some_and(|left| left.is_zero()) {
                 return Ok(false);
             }
             first = false;
             // Zero would mean the agent's own default.
             let wait = left.unwrap_or(WAIT).max(Duration::from_millis(1));
-            let options = QueryOptions { index, wait: Some(wait), ..QueryOptions::default() };
-            let step = if self.plan.limit == 1 { self.try_lock(&options).await } else { self.try_slot(&options).await };
+            let options = QueryOptions {
+                index,
+                wait: Some(wait),
+                ..QueryOptions::default()
+            };
+            let step = if self.plan.limit == 1 {
+                self.try_lock(&options).await
+            } else {
+                self.try_slot(&options).await
+            };
             match step? {
                 Step::Held => return Ok(true),
                 Step::Taken(at) => index = at,
                 Step::Again => index = 0,
                 Step::Delayed => {
                     index = 0;
-                    let left = self.plan.wait.map(|limit| limit.saturating_sub(start.elapsed()));
+                    let left = self
+                        .plan
+                        .wait
+                        .map(|limit| limit.saturating_sub(start.elapsed()));
                     sleep(left.map_or(DELAY, |left| left.min(DELAY))).await;
                 }
             }
@@ -120,8 +146,11 @@ impl Hold {
 
     async fn try_lock(&self, options: &QueryOptions) -> Result<Step, String> {
         let key = self.plan.below(KEY);
-        let (entry, meta) =
-            self.client.kv_get(&key, options).await.map_err(|err| format!("failed to read lock: {err}"))?;
+        let (entry, meta) = self
+            .client
+            .kv_get(&key, options)
+            .await
+            .map_err(|err| format!("failed to read lock: {err}"))?;
         if let Some(entry) = &entry {
             if entry.flags != LOCK_FLAGS {
                 return Err("Existing key does not match lock use".to_owned());
@@ -136,7 +165,10 @@ impl Hold {
         let write = self.lock_write();
         let taken = self
             .client
-            .kv_put(&KvWrite { acquire: Some(self.session.clone()), ..write })
+            .kv_put(&KvWrite {
+                acquire: Some(self.session.clone()),
+                ..write
+            })
             .await
             .map_err(|err| format!("failed to acquire lock: {err}"))?;
         if taken {
@@ -155,11 +187,18 @@ impl Hold {
     }
 
     fn lock_write(&self) -> KvWrite {
-        KvWrite { key: self.plan.below(KEY), flags: LOCK_FLAGS, ..KvWrite::default() }
+        KvWrite {
+            key: self.plan.below(KEY),
+            flags: LOCK_FLAGS,
+            ..KvWrite::default()
+        }
     }
 
     async fn try_slot(&self, options: &QueryOptions) -> Result<Step, String> {
-        let (state, index) = self.semaphore(options).await.map_err(|err| err.to_string())?;
+        let (state, index) = self
+            .semaphore(options)
+            .await
+            .map_err(|err| err.to_string())?;
         let Some(value) = semaphore::join(&state, self.plan.limit, &self.session)? else {
             return Ok(Step::Taken(index));
         };
@@ -170,13 +209,25 @@ impl Hold {
         Ok(if written { Step::Held } else { Step::Again })
     }
 
-    async fn semaphore(&self, options: &QueryOptions) -> Result<(semaphore::State, u64), ReadError> {
-        let (rows, meta) = self.client.kv_list(&self.plan.below(""), options).await.map_err(ReadError::Agent)?;
-        let state = semaphore::read(&rows, &self.plan.below(KEY), self.plan.limit).map_err(ReadError::Content)?;
+    async fn semaphore(
+        &self,
+        options: &QueryOptions,
+    ) -> Result<(semaphore::State, u64), ReadError> {
+        let (rows, meta) = self
+            .client
+            .kv_list(&self.plan.below(""), options)
+            .await
+            .map_err(ReadError::Agent)?;
+        let state = semaphore::read(&rows, &self.plan.below(KEY), self.plan.limit)
+            .map_err(ReadError::Content)?;
         Ok((state, meta.index))
     }
 
-    async fn write_holders(&self, value: &semaphore::Holders, modify_index: u64) -> Result<bool, Error> {
+    async fn write_holders(
+        &self,
+        value: &semaphore::Holders,
+        modify_index: u64,
+    ) -> Result<bool, Error> {
         let write = KvWrite {
             key: self.plan.below(KEY),
             value: lictor_wire::gojson::to_vec(value).into(),
@@ -192,7 +243,11 @@ impl Hold {
         let mut index = 0;
         let mut retries = self.plan.monitor_retries;
         loop {
-            let options = QueryOptions { index, consistent: true, ..QueryOptions::default() };
+            let options = QueryOptions {
+                index,
+                consistent: true,
+                ..QueryOptions::default()
+            };
             match self.is_held(&options).await {
                 Ok((true, at)) => {
                     retries = self.plan.monitor_retries;
@@ -215,21 +270,34 @@ impl Hold {
             let (state, index) = self.semaphore(options).await?;
             return Ok((state.value.holders.contains_key(&self.session), index));
         }
-        let (entry, meta) = self.client.kv_get(&self.plan.below(KEY), options).await.map_err(ReadError::Agent)?;
-        Ok((entry.is_some_and(|e| e.session == self.session.as_str()), meta.index))
+        let (entry, meta) = self
+            .client
+            .kv_get(&self.plan.below(KEY), options)
+            .await
+            .map_err(ReadError::Agent)?;
+        Ok((
+            entry.is_some_and(|e| e.session == self.session.as_str()),
+            meta.index,
+        ))
     }
 
     /// Gives it up.
     pub(super) async fn release(&self) -> Result<(), String> {
         if self.plan.limit == 1 {
-            let write = KvWrite { release: Some(self.session.clone()), ..self.lock_write() };
+            let write = KvWrite {
+                release: Some(self.session.clone()),
+                ..self.lock_write()
+            };
             return match self.client.kv_put(&write).await {
                 Ok(_) => Ok(()),
                 Err(err) => Err(format!("failed to release lock: {err}")),
             };
         }
         loop {
-            let (mut state, _) = self.semaphore(&QueryOptions::default()).await.map_err(|err| err.to_string())?;
+            let (mut state, _) = self
+                .semaphore(&QueryOptions::default())
+                .await
+                .map_err(|err| err.to_string())?;
             if state.value.holders.remove(&self.session).is_none() {
                 break;
             }
@@ -241,7 +309,11 @@ impl Hold {
                 break;
             }
         }
-        self.client.kv_delete(&self.plan.below(&self.session), None).await.map(drop).map_err(|err| err.to_string())
+        self.client
+            .kv_delete(&self.plan.below(&self.session), None)
+            .await
+            .map(drop)
+            .map_err(|err| err.to_string())
     }
 
     /// Removes the coordinating key if nobody uses it.
@@ -262,7 +334,10 @@ impl Hold {
                 Some(entry) => entry.modify_index,
             }
         } else {
-            let (state, _) = self.semaphore(&QueryOptions::default()).await.map_err(|err| err.to_string())?;
+            let (state, _) = self
+                .semaphore(&QueryOptions::default())
+                .await
+                .map_err(|err| err.to_string())?;
             if state.modify_index == 0 {
                 return Ok(Cleanup::Done);
             }
@@ -316,7 +391,10 @@ impl std::fmt::Display for ReadError {
 fn is_passing(err: &Error) -> bool {
     match err.status() {
         Some(code) => code >= 500,
-        None => !matches!(err, Error::Config(_) | Error::Decode { .. } | Error::TooLarge { .. }),
+        None => !matches!(
+            err,
+            Error::Config(_) | Error::Decode { .. } | Error::TooLarge { .. }
+        ),
     }
 }
 
@@ -327,7 +405,12 @@ async fn renew(client: Client, session: String) {
         sleep(wait).await;
         wait = match client.renew_session(&session).await {
             // Servers may lengthen it.
-            Ok(Some(ttl)) => GoDuration::parse(&ttl).map_or(TTL, GoDuration::to_std).max(RETRY) / 2,
+            Ok(Some(ttl)) => {
+                GoDuration::parse(&ttl)
+                    .map_or(TTL, GoDuration::to_std)
+                    .max(RETRY)
+                    / 2
+            }
             Ok(None) => return,
             Err(_) => RETRY,
         };

@@ -28,24 +28,38 @@ pub(super) struct State {
 
 /// Reads the state from all keys below the prefix. A holder whose own key is gone is dead.
 pub(super) fn read(rows: &[KvEntry], key: &str, limit: u64) -> Result<State, String> {
-    let none = Holders { limit, holders: BTreeMap::new() };
+    let none = Holders {
+        limit,
+        holders: BTreeMap::new(),
+    };
     let (mut value, modify_index) = match rows.iter().find(|r| r.key == key) {
         None => (none, 0),
-        Some(row) if row.flags != FLAGS => return Err("Existing key does not match semaphore use".to_owned()),
+        Some(row) if row.flags != FLAGS => {
+            return Err("Existing key does not match semaphore use".to_owned());
+        }
         Some(row) if row.value.is_empty() => (none, row.modify_index),
         Some(row) => (
-            serde_json::from_slice(&row.value).map_err(|err| format!("lock decoding failed: {err}"))?,
+            serde_json::from_slice(&row.value)
+                .map_err(|err| format!("lock decoding failed: {err}"))?,
             row.modify_index,
         ),
     };
-    value.holders.retain(|holder, _| rows.iter().any(|r| r.session == holder.as_str()));
-    Ok(State { value, modify_index })
+    value
+        .holders
+        .retain(|holder, _| rows.iter().any(|r| r.session == holder.as_str()));
+    Ok(State {
+        value,
+        modify_index,
+    })
 }
 
 /// The value with `session` among the holders; nothing while there is no room.
 pub(super) fn join(state: &State, limit: u64, session: &str) -> Result<Option<Holders>, String> {
     if state.value.limit != limit {
-        return Err(format!("semaphore limit conflict (lock: {}, local: {limit})", state.value.limit));
+        return Err(format!(
+            "semaphore limit conflict (lock: {}, local: {limit})",
+            state.value.limit
+        ));
     }
     if state.value.holders.len() as u64 >= limit {
         return Ok(None);
@@ -81,12 +95,21 @@ mod tests {
         let rows = [row("p/.lock", "", FLAGS, &text), contender];
         let state = read(&rows, "p/.lock", 1).unwrap();
         assert_eq!((join(&state, 1, "c"), state.modify_index), (Ok(None), 9));
-        assert!(join(&state, 2, "c").unwrap_err().contains("limit conflict (lock: 1, local: 2)"));
+        assert!(
+            join(&state, 2, "c")
+                .unwrap_err()
+                .contains("limit conflict (lock: 1, local: 2)")
+        );
     }
 
     #[test]
     fn the_dead_make_room() {
-        let rows = [row("p/.lock", "", FLAGS, r#"{"Limit":1,"Holders":{"gone":true}}"#)];
+        let rows = [row(
+            "p/.lock",
+            "",
+            FLAGS,
+            r#"{"Limit":1,"Holders":{"gone":true}}"#,
+        )];
         let state = read(&rows, "p/.lock", 1).unwrap();
         assert!(state.value.holders.is_empty());
         assert!(join(&state, 1, "c").unwrap().is_some());
