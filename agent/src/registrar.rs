@@ -220,7 +220,8 @@ pub fn register_check(shared: &Arc<Shared>, r: &CheckRequest, source: Source) ->
         status: Status::from_word(&r.status),
         notes: r.notes.clone(),
         service_id: r.service_id.clone(),
-        kind: kind.kind().into(),
+        // Checks of files carry no type in Consul's catalog.
+        kind: if source == Source::File { Str::new() } else { kind.kind().into() },
         interval: kind.interval.to_string().into(),
         timeout: kind.timeout.to_string().into(),
         ..HealthCheck::default()

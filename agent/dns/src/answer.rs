@@ -1,11 +1,11 @@
 //! From what was found to a reply: pure, and the same for the same seed.
 
-use crate::record::{Data, Record, Reply, SoaData};
-use crate::rows::{Addresses, Endpoint, Host, NodeRow, Rows};
+use crate::record::{Data, Dn, LONGEST_NAME, Record, Reply, SoaData};
+use crate::rows::{Addresses, Endpoint, NodeRow, Rows};
 use crate::shuffle::Shuffle;
 use crate::zone::Zone;
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::RecordType;
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -21,12 +21,12 @@ const MOST_RESOLVED: usize = 5;
 /// A question, with all that its answer depends on besides what was found.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
-    /// The name, in the case it was asked in.
-    pub name: &'a Name,
+    /// The labels of the name, in the case it was asked in.
+    pub name: &'a [u8],
     /// The type.
     pub kind: RecordType,
-    /// The domain it ends in, in the same case.
-    pub domain: &'a Name,
+    /// The labels of the domain that answers are below.
+    pub domain: &'a [u8],
     /// The settings.
     pub zone: &'a Zone,
     /// Seconds since 1970, for the serial of SOA records.
@@ -60,14 +60,14 @@ pub enum Facts {
     /// The address that the name itself spells.
     Address(IpAddr),
     /// The name that an address has.
-    Pointer(Name),
+    Pointer(Dn),
 }
 
 /// Names that were looked up, with the records they led to.
-pub type Resolved = [(Name, Vec<Record>)];
+pub type Resolved = [(Dn, Vec<Record>)];
 
 /// The names that have to be looked up before [`reply`], in the same order for the same seed.
-pub fn lookups(ask: &Ask<'_>, facts: &Facts) -> Vec<Name> {
+pub fn lookups(ask: &Ask<'_>, facts: &Facts) -> Vec<Dn> {
     let mut names = Vec::new();
     match facts {
         Facts::Node(node) if !matches!(ask.kind, RecordType::SRV | RecordType::TXT) => {
@@ -76,13 +76,11 @@ pub fn lookups(ask: &Ask<'_>, facts: &Facts) -> Vec<Name> {
             }
         }
         Facts::Service { rows, .. } if ask.kind == RecordType::SRV => {
-            if rows.endpoints.iter().any(|e| matches!(e.host, Some(Host::Whole(_)))) {
+            if rows.endpoints.iter().any(|e| e.addresses.name().is_some()) {
                 for at in Shuffle::new(rows.endpoints.len(), ask.seed).take(ask.most) {
-                    if let Some(Host::Whole(name)) = &rows.endpoints[at].host {
-                        if !names.contains(name) && !is_itself(ask, name, &rows.endpoints[at]) {
-                            names.push(name.clone());
-                        }
-                    }
+                    let endpoint = &rows.endpoints[at];
+                    let name = endpoint.addresses.name().filter(|name| !is_itself(ask, name, endpoint));
+                    names.extend(name.filter(|name| !names.contains(name)).cloned());
                     if names.len() == MOST_LOOKUPS {
                         break;
                     }
@@ -131,17 +129,16 @@ pub fn no_such_name(ask: &Ask<'_>) -> Reply {
 
 fn soa(ask: &Ask<'_>) -> Record {
     let numbers = &ask.zone.settings.soa;
-    let below = |label: &str| Name::new().append_label(label).and_then(|name| name.append_domain(ask.domain));
     let data = SoaData {
-        mname: below("ns").unwrap_or_else(|_| ask.domain.clone()),
-        rname: below("hostmaster").unwrap_or_else(|_| ask.domain.clone()),
+        mname: ask.zone.name_server.clone(),
+        rname: ask.zone.mailbox.clone(),
         serial: ask.now,
         refresh: numbers.refresh,
         retry: numbers.retry,
         expire: numbers.expire,
         minimum: numbers.min_ttl,
     };
-    Record { name: Some(ask.domain.clone()), ttl: numbers.min_ttl, data: Data::Soa(Arc::new(data)) }
+    Record { name: Some(ask.zone.apex.clone()), ttl: numbers.min_ttl, data: Data::Soa(Arc::new(data)) }
 }
 
 /// The address that answers a question of this type. TXT questions about services get addresses
@@ -158,9 +155,14 @@ fn pick(kind: RecordType, addresses: &Addresses) -> Option<IpAddr> {
     }
 }
 
+/// Whether DNS can carry a name together with the domain of the question.
+fn fits(ask: &Ask<'_>, name: &Dn) -> bool {
+    name.len_in(ask.domain) <= LONGEST_NAME
+}
+
 /// Whether an instance's host is the very name that was asked for: then its node answers.
-fn is_itself(ask: &Ask<'_>, host: &Name, endpoint: &Endpoint) -> bool {
-    host == ask.name && endpoint.node_ip.is_some()
+fn is_itself(ask: &Ask<'_>, host: &Dn, endpoint: &Endpoint) -> bool {
+    endpoint.node_ip.is_some() && host.is(ask.name)
 }
 
 fn pick_of(ask: &Ask<'_>, endpoint: &Endpoint) -> Option<IpAddr> {
@@ -179,7 +181,7 @@ fn pick_of(ask: &Ask<'_>, endpoint: &Endpoint) -> Option<IpAddr> {
 }
 
 /// The name that stands for a service when no instance has a fitting address: that of the first.
-fn alias<'r>(ask: &Ask<'_>, rows: &'r Rows) -> Option<&'r Name> {
+fn alias<'r>(ask: &Ask<'_>, rows: &'r Rows) -> Option<&'r Dn> {
     let has_name = |e: &&Endpoint| e.addresses.name().is_some();
     rows.endpoints.iter().find(has_name)?;
     if rows.endpoints.iter().any(|e| pick_of(ask, e).is_some()) {
@@ -216,12 +218,12 @@ fn addresses(ask: &Ask<'_>, rows: &Rows, ttl: u32, resolved: &Resolved) -> Reply
 }
 
 /// A CNAME record and what its name led to.
-fn push_alias(ask: &Ask<'_>, name: &Name, ttl: u32, resolved: &Resolved, reply: &mut Reply) {
+fn push_alias(ask: &Ask<'_>, name: &Dn, ttl: u32, resolved: &Resolved, reply: &mut Reply) {
     reply.answers.push(Record { name: None, ttl, data: Data::Cname(name.clone()) });
     reply.answers.extend(resolved_records(ask, name, ttl, resolved));
 }
 
-fn resolved_records(ask: &Ask<'_>, name: &Name, ttl: u32, resolved: &Resolved) -> impl Iterator<Item = Record> {
+fn resolved_records(ask: &Ask<'_>, name: &Dn, ttl: u32, resolved: &Resolved) -> impl Iterator<Item = Record> {
     let found = resolved.iter().find(|(n, _)| n == name).map_or(&[][..], |(_, records)| records);
     let most = if ask.edns { usize::MAX } else { MOST_RESOLVED };
     found.iter().take(most).cloned().map(move |record| Record { ttl, ..record })
@@ -237,18 +239,12 @@ fn hosts(ask: &Ask<'_>, rows: &Rows, ttl: u32, resolved: &Resolved) -> Reply {
             break;
         }
         let endpoint = &rows.endpoints[at];
-        let (target, ip) = match &endpoint.host {
-            Some(Host::Whole(name)) if is_itself(ask, name, endpoint) => match &endpoint.node_name {
-                Some(name) => (name.clone().append_domain(ask.domain).ok(), endpoint.node_ip),
-                None => (None, None),
-            },
-            Some(Host::Whole(name)) => (Some(name.clone()), None),
-            Some(Host::Below(name)) => {
-                (name.clone().append_domain(ask.domain).ok(), pick(RecordType::SRV, &endpoint.addresses))
-            }
-            None => (None, None),
+        let (target, ip) = match endpoint.addresses.name() {
+            Some(name) if is_itself(ask, name, endpoint) => (&endpoint.node_name, endpoint.node_ip),
+            Some(_) => (&endpoint.host, None),
+            None => (&endpoint.host, pick(RecordType::SRV, &endpoint.addresses)),
         };
-        let Some(target) = target else { continue };
+        let Some(target) = target.as_ref().filter(|name| fits(ask, name)) else { continue };
         if !answered.is_new((target.clone(), endpoint.port)) {
             continue;
         }
@@ -258,14 +254,15 @@ fn hosts(ask: &Ask<'_>, rows: &Rows, ttl: u32, resolved: &Resolved) -> Reply {
                     let name = Some(target.clone());
                     reply.additional.push(Record { name, ttl, data: Data::of_ip(ip) });
                 }
-                None => reply.additional.extend(resolved_records(ask, &target, ttl, resolved)),
+                None => reply.additional.extend(resolved_records(ask, target, ttl, resolved)),
             }
             if texts {
                 let owner = || Some(target.clone());
                 reply.additional.extend(endpoint.texts.iter().map(|t| Record { name: owner(), ttl, data: t.clone() }));
             }
         }
-        let data = Data::Srv { priority: 1, weight: endpoint.weight, port: endpoint.port, target };
+        let (weight, port) = (endpoint.weight, endpoint.port);
+        let data = Data::Srv { priority: 1, weight, port, target: target.clone() };
         reply.answers.push(Record { name: None, ttl, data });
     }
     reply
@@ -301,12 +298,9 @@ fn of_zone(ask: &Ask<'_>, servers: &Rows) -> Reply {
     let mut seen = Seen::default();
     for at in Shuffle::new(servers.endpoints.len(), ask.seed) {
         let server = &servers.endpoints[at];
-        let Some(name) = server.node_name.clone().filter(|_| server.plain_name) else { continue };
-        let Ok(name) = name.append_domain(ask.domain) else { continue };
-        if !seen.is_new(name.clone()) {
-            continue;
-        }
-        names.push(Record { name: Some(ask.domain.clone()), ttl, data: Data::Ns(name.clone()) });
+        let name = server.node_name.as_ref().filter(|name| server.plain_name && fits(ask, name));
+        let Some(name) = name.filter(|name| seen.is_new((*name).clone())).cloned() else { continue };
+        names.push(Record { name: Some(ask.zone.apex.clone()), ttl, data: Data::Ns(name.clone()) });
         if let Some(ip) = server.node_ip {
             reply.additional.push(Record { name: Some(name), ttl, data: Data::of_ip(ip) });
         }

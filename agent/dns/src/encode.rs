@@ -4,8 +4,7 @@
 //! case they have: clients that mix the case of questions compare it. The host of an SRV record is
 //! written in full, as RFC 2782 wants, and what comes later may point into it.
 
-use crate::record::{Data, Record, Reply};
-use hickory_proto::rr::Name;
+use crate::record::{Data, Dn, Record, Reply};
 use std::net::IpAddr;
 
 /// What a reply repeats of the question, and the flags that do not depend on the answer.
@@ -19,14 +18,22 @@ pub struct Head<'a> {
     pub recursion_available: bool,
     /// Checking disabled (CD), copied.
     pub checking_disabled: bool,
-    /// The name, in the case it was asked in.
-    pub name: &'a Name,
+    /// The labels of the name, in the case it was asked in (RFC 1035, 3.1, without the root).
+    pub name: &'a [u8],
+    /// Where among them the domain begins that records may be below.
+    pub domain_at: usize,
     /// The number of the type.
     pub kind: u16,
     /// The number of the class.
     pub class: u16,
     /// What the OPT record says, where the question has one.
     pub edns: Option<EdnsReply>,
+}
+
+impl Head<'_> {
+    fn domain(&self) -> &[u8] {
+        self.name.get(self.domain_at..).unwrap_or_default()
+    }
 }
 
 /// The OPT record of a reply (RFC 6891).
@@ -60,7 +67,10 @@ const CD: u16 = 0x0010;
 const OPT: u16 = 41;
 /// The largest offset that a pointer can name.
 const POINTER_LIMIT: usize = 0x3fff;
+/// Places that are tried for a hash.
 const PROBES: usize = 4;
+/// Names of more labels are written in full: the reverse names of IPv6 alone have that many.
+const MOST_LABELS: usize = 16;
 
 /// A header alone: for questions that are not worth more.
 pub fn header_only(request: &[u8], code: u8) -> Option<[u8; 12]> {
@@ -112,7 +122,7 @@ pub(crate) fn write_parts<'r>(
         scratch.slots.resize((expected * 4).next_power_of_two().clamp(64, 1 << 14), 0);
     }
     let mut w = Writer { out, base, slots: &mut scratch.slots };
-    w.name(head.name, true);
+    w.name([head.name, &[]], true);
     w.word(head.kind);
     w.word(head.class);
 
@@ -138,29 +148,22 @@ pub(crate) fn write_parts<'r>(
 }
 
 /// The length of a reply with every name in full.
-pub(crate) fn plain_len<'r>(
-    head: &Head<'_>,
-    records: impl Iterator<Item = &'r Record>,
-) -> usize {
-    let question = name_len(head.name);
+pub(crate) fn plain_len<'r>(head: &Head<'_>, records: impl Iterator<Item = &'r Record>) -> usize {
+    let question = head.name.len() + 1;
+    let domain = head.domain();
     let opt = head.edns.as_ref().map_or(0, |edns| 11 + subnet_len(edns.subnet));
-    let records: usize = records
-        .map(|r| r.name.as_ref().map_or(question, name_len) + 10 + data_len(&r.data))
-        .sum();
+    let owner = |record: &Record| record.name.as_ref().map_or(question, |name| name.len_in(domain));
+    let records: usize = records.map(|r| owner(r) + 10 + data_len(&r.data, domain)).sum();
     12 + question + 4 + records + opt
 }
 
-fn name_len(name: &Name) -> usize {
-    name.iter().map(|label| label.len() + 1).sum::<usize>() + 1
-}
-
-fn data_len(data: &Data) -> usize {
+fn data_len(data: &Data, domain: &[u8]) -> usize {
     match data {
         Data::A(_) => 4,
         Data::Aaaa(_) => 16,
-        Data::Cname(name) | Data::Ns(name) | Data::Ptr(name) => name_len(name),
-        Data::Srv { target, .. } => 6 + name_len(target),
-        Data::Soa(soa) => name_len(&soa.mname) + name_len(&soa.rname) + 20,
+        Data::Cname(name) | Data::Ns(name) | Data::Ptr(name) => name.len_in(domain),
+        Data::Srv { target, .. } => 6 + target.len_in(domain),
+        Data::Soa(soa) => soa.mname.len_in(domain) + soa.rname.len_in(domain) + 20,
         Data::Txt(texts) => texts.len(),
     }
 }
@@ -192,11 +195,12 @@ impl Writer<'_> {
     }
 
     fn record(&mut self, record: &Record, head: &Head<'_>) {
+        let domain = head.domain();
         match &record.name {
             // The question stands right behind the header.
-            None if !self.slots.is_empty() && !head.name.is_root() => self.word(0xc000 | 12),
-            None => self.name(head.name, true),
-            Some(name) => self.name(name, true),
+            None if !self.slots.is_empty() && !head.name.is_empty() => self.word(0xc000 | 12),
+            None => self.name([head.name, &[]], true),
+            Some(name) => self.name(name.parts(domain), true),
         }
         self.word(record.data.kind().into());
         self.word(1);
@@ -206,16 +210,16 @@ impl Writer<'_> {
         match &record.data {
             Data::A(ip) => self.out.extend_from_slice(&ip.octets()),
             Data::Aaaa(ip) => self.out.extend_from_slice(&ip.octets()),
-            Data::Cname(name) | Data::Ns(name) | Data::Ptr(name) => self.name(name, true),
+            Data::Cname(name) | Data::Ns(name) | Data::Ptr(name) => self.name(name.parts(domain), true),
             Data::Srv { priority, weight, port, target } => {
                 self.word(*priority);
                 self.word(*weight);
                 self.word(*port);
-                self.name(target, false);
+                self.name(target.parts(domain), false);
             }
             Data::Soa(soa) => {
-                self.name(&soa.mname, true);
-                self.name(&soa.rname, true);
+                self.name(soa.mname.parts(domain), true);
+                self.name(soa.rname.parts(domain), true);
                 for number in [soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum] {
                     self.long(number);
                 }
@@ -247,44 +251,44 @@ impl Writer<'_> {
     }
 
     /// Writes a name, and notes where it and its ends stand.
-    fn name(&mut self, name: &Name, may_point: bool) {
+    fn name(&mut self, parts: [&[u8]; 2], may_point: bool) {
         let start = self.out.len();
-        // A name has at most 127 labels.
-        let mut starts = [0usize; 128];
-        let mut count = 0;
-        for label in name.iter().take(127) {
-            starts[count] = self.out.len();
-            count += 1;
-            let label = &label[..label.len().min(63)];
-            self.out.push(label.len() as u8);
-            self.out.extend_from_slice(label);
-        }
+        self.out.extend_from_slice(parts[0]);
+        self.out.extend_from_slice(parts[1]);
         let end = self.out.len();
         self.out.push(0);
         if self.slots.is_empty() {
             return;
         }
-        let mut hashes = [0u32; 128];
-        let mut hash = 0x811c_9dc5_u32;
-        let mut upper = end;
+        let (mut starts, mut count, mut at) = ([0u32; MOST_LABELS], 0, start);
+        while at < end {
+            if count == MOST_LABELS {
+                return;
+            }
+            starts[count] = at as u32;
+            count += 1;
+            at += 1 + usize::from(self.out[at]);
+        }
+        // From the root on, so that the hash of an end is part of that of the whole (FNV-1a).
+        let (mut hashes, mut hash, mut upper) = ([0u32; MOST_LABELS], 0x811c_9dc5_u32, end);
         for at in (0..count).rev() {
-            for byte in &self.out[starts[at]..upper] {
+            let lower = starts[at] as usize;
+            for byte in &self.out[lower..upper] {
                 hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
             }
-            upper = starts[at];
-            hashes[at] = hash;
+            (hashes[at], upper) = (hash, lower);
         }
         for at in 0..count {
+            let from = starts[at] as usize;
             if may_point {
-                if let Some(pointer) = self.find(hashes[at], starts[at], end) {
-                    self.out.truncate(starts[at]);
+                if let Some(pointer) = self.find(hashes[at], from, end) {
+                    self.out.truncate(from);
                     self.word(0xc000 | pointer);
                     return;
                 }
             }
-            self.note(hashes[at], starts[at]);
+            self.note(hashes[at], from);
         }
-        debug_assert!(self.out.len() > start);
     }
 
     fn note(&mut self, hash: u32, at: usize) {
@@ -340,23 +344,27 @@ impl Writer<'_> {
 mod tests {
     use super::*;
     use crate::record::SoaData;
-    use crate::zone::absolute;
     use hickory_proto::op::{Message, ResponseCode};
     use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
     use hickory_proto::rr::{RData, RecordType};
     use std::sync::Arc;
 
-    fn name(text: &str) -> Name {
-        absolute(text).unwrap()
+    fn name(text: &str) -> Dn {
+        Dn::whole(text).unwrap()
     }
 
-    fn head(name: &Name, edns: Option<EdnsReply>) -> Head<'_> {
+    fn labels(text: &str) -> Vec<u8> {
+        name(text).parts(&[])[0].to_vec()
+    }
+
+    fn head(name: &[u8], edns: Option<EdnsReply>) -> Head<'_> {
         Head {
             id: 0x1234,
             recursion_desired: true,
             recursion_available: false,
             checking_disabled: false,
             name,
+            domain_at: name.len() - 7,
             kind: RecordType::SRV.into(),
             class: 1,
             edns,
@@ -366,7 +374,7 @@ mod tests {
     fn sample() -> Reply {
         let mut reply = Reply::own(ResponseCode::NoError);
         for i in 0..3 {
-            let target = name(&format!("n{i}.node.dc1.CONSUL"));
+            let target = Dn::below(&format!("n{i}.node.dc1")).unwrap();
             reply.answers.push(Record {
                 name: None,
                 ttl: 5,
@@ -375,19 +383,19 @@ mod tests {
             reply.additional.push(Record { name: Some(target), ttl: 5, data: Data::A([10, 0, 0, i as u8].into()) });
         }
         let soa = SoaData {
-            mname: name("ns.consul"),
-            rname: name("hostmaster.consul"),
+            mname: Dn::below("ns").unwrap(),
+            rname: Dn::below("hostmaster").unwrap(),
             serial: 1,
             refresh: 2,
             retry: 3,
             expire: 4,
             minimum: 5,
         };
-        reply.authority.push(Record { name: Some(name("consul")), ttl: 0, data: Data::Soa(Arc::new(soa)) });
+        reply.authority.push(Record { name: Some(Dn::domain()), ttl: 0, data: Data::Soa(Arc::new(soa)) });
         reply.additional.push(Record { name: None, ttl: 0, data: Data::txt(&[b'x'; 300]) });
         reply.additional.push(Record { name: None, ttl: 0, data: Data::Aaaa("2001:db8::1".parse().unwrap()) });
         reply.additional.push(Record { name: None, ttl: 0, data: Data::Cname(name("www.example.org")) });
-        reply.additional.push(Record { name: Some(Name::root()), ttl: 0, data: Data::Ns(Name::root()) });
+        reply.additional.push(Record { name: Some(Dn::of_labels(&[])), ttl: 0, data: Data::Ns(Dn::of_labels(&[])) });
         reply.additional.push(Record { name: None, ttl: 0, data: Data::Ptr(name("n1.node.dc1.CONSUL")) });
         reply
     }
@@ -404,7 +412,7 @@ mod tests {
 
     #[test]
     fn another_decoder_reads_what_was_written() {
-        let question = name("_Web._tcp.SERVICE.CONSUL");
+        let question = labels("_Web._tcp.SERVICE.CONSUL");
         let reply = sample();
         let edns = EdnsReply { size: 4096, dnssec_ok: true, subnet: Some(("10.1.2.0".parse().unwrap(), 24)) };
         let head = head(&question, Some(edns));
@@ -421,12 +429,12 @@ mod tests {
         assert_eq!(one, two);
         assert_eq!(two.metadata.id, 0x1234);
         assert!(two.metadata.authoritative && two.metadata.recursion_desired && !two.metadata.recursion_available);
-        assert!(two.queries[0].name().eq_case(&question));
-        assert!(two.answers[0].name.eq_case(&question));
+        assert!(two.queries[0].name().eq_case(&Dn::of_labels(&question).to_name()));
+        assert!(two.answers[0].name.eq_case(&Dn::of_labels(&question).to_name()));
         assert_eq!(two.answers.len(), 3);
         let RData::SRV(srv) = &two.answers[2].data else { panic!("{:?}", two.answers[2]) };
         assert_eq!((srv.priority, srv.weight, srv.port), (1, 2, 82));
-        assert!(srv.target.eq_case(&name("n2.node.dc1.CONSUL")));
+        assert!(srv.target.eq_case(&name("n2.node.dc1.CONSUL").to_name()));
         let RData::SOA(soa) = &two.authorities[0].data else { panic!("no SOA") };
         assert_eq!((soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum), (1, 2, 3, 4, 5));
         let RData::TXT(txt) = &two.additionals[3].data else { panic!("no TXT") };
@@ -439,7 +447,7 @@ mod tests {
 
     #[test]
     fn names_point_at_the_question_and_hosts_of_srv_are_whole() {
-        let question = name("web.service.consul");
+        let question = labels("web.service.consul");
         let mut reply = Reply::own(ResponseCode::NoError);
         let target = name("n1.node.dc1.consul");
         reply.answers.push(Record {
@@ -461,7 +469,7 @@ mod tests {
 
     #[test]
     fn a_thousand_hosts_stay_small() {
-        let question = name("web.service.consul");
+        let question = labels("web.service.consul");
         let mut reply = Reply::own(ResponseCode::NoError);
         for i in 0..1000 {
             let target = name(&format!("host-{i:04}.node.dc1.consul"));
@@ -474,11 +482,11 @@ mod tests {
 
     #[test]
     fn case_is_kept_so_names_of_other_case_do_not_point() {
-        let question = name("WEB.Service.consul");
+        let question = labels("WEB.Service.consul");
         let mut reply = Reply::own(ResponseCode::NoError);
         reply.answers.push(Record { name: Some(name("web.service.consul")), ttl: 0, data: Data::A([1; 4].into()) });
         let message = Message::from_vec(&bytes(&head(&question, None), &reply, true, &[])).unwrap();
-        assert!(message.answers[0].name.eq_case(&name("web.service.consul")));
+        assert!(message.answers[0].name.eq_case(&name("web.service.consul").to_name()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a name asks for.
 
+use crate::record::split;
 use crate::zone::Zone;
 use hickory_proto::rr::{Name, RecordType};
 use lictor_wire::Str;
@@ -209,24 +210,21 @@ fn read_reverse(name: &Name) -> Option<IpAddr> {
     }
 }
 
-/// The last `labels` labels of a name, in the case they were asked in.
-pub(crate) fn tail(name: &Name, labels: usize) -> Name {
-    let mut out = Name::root();
-    for label in name.iter().skip(name.iter().count().saturating_sub(labels)) {
-        // Part of a name is never too long for a name.
-        out = match out.append_label(label) {
-            Ok(out) => out,
-            Err(_) => return Name::root(),
-        };
-    }
-    out
+/// Where the last `domain` labels of a name begin among its labels.
+pub(crate) fn domain_at(labels: &[u8], domain: usize) -> usize {
+    let skip = split(labels).count().saturating_sub(domain);
+    split(labels).take(skip).map(|label| label.len() + 1).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::settings::Settings;
-    use crate::zone::absolute;
+    use crate::record::Dn;
+
+    fn absolute(text: &str) -> Option<Name> {
+        Dn::whole(text).map(|name| name.to_name())
+    }
 
     fn zone() -> Zone {
         Zone::new(Settings { alt_domain: "test.consul.".into(), ..Settings::default() }).unwrap()
@@ -340,9 +338,11 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_keeps_its_case() {
-        let name = absolute("DWEB.Service.CONSUL").unwrap();
-        assert_eq!(tail(&name, 1).to_ascii(), "CONSUL.");
-        assert_eq!(tail(&name, 0), Name::root());
+    fn where_the_domain_begins() {
+        let labels = b"\x04DWEB\x07Service\x06CONSUL";
+        assert_eq!(&labels[domain_at(labels, 1)..], b"\x06CONSUL");
+        assert_eq!(domain_at(labels, 0), labels.len());
+        assert_eq!(domain_at(labels, 3), 0);
+        assert_eq!(domain_at(labels, 9), 0);
     }
 }

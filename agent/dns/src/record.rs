@@ -2,14 +2,135 @@
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, RecordType};
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+
+/// The longest name with the root's length byte (RFC 1035, 2.3.4).
+pub(crate) const LONGEST_NAME: usize = 255;
+
+/// A name as records hold it: labels, each with its length before it, without the root's. It is
+/// whole, or ends in the domain of the question. Clones share the labels, and nothing is put
+/// together before it is written: that is what an answer would cost most.
+#[derive(Clone, Debug)]
+pub struct Dn {
+    labels: Arc<[u8]>,
+    below: bool,
+}
+
+impl Dn {
+    /// A whole name from a text, with or without the final dot, if DNS can carry it. What stands
+    /// in the labels does not matter: catalog names are not always host names.
+    pub fn whole(text: &str) -> Option<Dn> {
+        Some(Dn { labels: labels(text)?, below: false })
+    }
+
+    /// The same for a name below the domain of the question.
+    pub fn below(text: &str) -> Option<Dn> {
+        Some(Dn { labels: labels(text)?, below: true })
+    }
+
+    /// The domain of the question itself.
+    pub fn domain() -> Dn {
+        Dn { labels: Arc::from([]), below: true }
+    }
+
+    /// A whole name from its labels.
+    pub(crate) fn of_labels(labels: &[u8]) -> Dn {
+        Dn { labels: labels.into(), below: false }
+    }
+
+    /// The labels, and those of the domain where the name ends in it.
+    pub(crate) fn parts<'a>(&'a self, domain: &'a [u8]) -> [&'a [u8]; 2] {
+        [&self.labels, if self.below { domain } else { &[] }]
+    }
+
+    /// The length of the whole name in a message, uncompressed.
+    pub(crate) fn len_in(&self, domain: &[u8]) -> usize {
+        self.labels.len() + if self.below { domain.len() } else { 0 } + 1
+    }
+
+    /// The whole name below that domain.
+    pub(crate) fn in_domain(&self, domain: &[u8]) -> Dn {
+        Dn { labels: self.parts(domain).concat().into(), below: false }
+    }
+
+    /// Whether it is whole and these are its labels, in whatever case.
+    pub(crate) fn is(&self, labels: &[u8]) -> bool {
+        !self.below && self.labels.eq_ignore_ascii_case(labels)
+    }
+
+    /// A whole name as hickory has it.
+    pub(crate) fn to_name(&self) -> Name {
+        let mut name = Name::root();
+        for label in split(&self.labels) {
+            name = match name.append_label(label) {
+                Ok(name) => name,
+                Err(_) => return Name::root(),
+            };
+        }
+        name
+    }
+}
+
+impl From<&Name> for Dn {
+    fn from(name: &Name) -> Dn {
+        let mut labels = Vec::with_capacity(name.len());
+        for label in name.iter() {
+            labels.push(label.len() as u8);
+            labels.extend_from_slice(label);
+        }
+        Dn { labels: labels.into(), below: false }
+    }
+}
+
+// Names are compared without regard to case (RFC 4343). The lengths of labels are no letters.
+impl PartialEq for Dn {
+    fn eq(&self, other: &Dn) -> bool {
+        self.below == other.below
+            && (Arc::ptr_eq(&self.labels, &other.labels) || self.labels.eq_ignore_ascii_case(&other.labels))
+    }
+}
+
+impl Eq for Dn {}
+
+impl Hash for Dn {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for byte in self.labels.iter() {
+            state.write_u8(byte.to_ascii_lowercase());
+        }
+    }
+}
+
+/// The labels of a text; nothing if one of them, or all, are too long or empty.
+fn labels(text: &str) -> Option<Arc<[u8]>> {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let mut out = Vec::with_capacity(text.len() + 1);
+    for label in text.split('.') {
+        if label.is_empty() || label.len() > 63 {
+            return None;
+        }
+        out.push(label.len() as u8);
+        out.extend_from_slice(label.as_bytes());
+    }
+    (out.len() < LONGEST_NAME).then(|| out.into())
+}
+
+/// The labels one by one.
+pub(crate) fn split(mut labels: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, rest) = labels.split_first()?;
+        let (label, rest) = rest.split_at_checked((*length).into())?;
+        labels = rest;
+        Some(label)
+    })
+}
 
 /// A resource record of class IN.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// The owner; nothing for the name of the question.
-    pub name: Option<Name>,
+    pub name: Option<Dn>,
     /// Seconds that it may be cached.
     pub ttl: u32,
     /// What it says.
@@ -24,11 +145,11 @@ pub enum Data {
     /// An IPv6 address.
     Aaaa(Ipv6Addr),
     /// Another name.
-    Cname(Name),
+    Cname(Dn),
     /// A name server.
-    Ns(Name),
+    Ns(Dn),
     /// The name of an address.
-    Ptr(Name),
+    Ptr(Dn),
     /// Where a service is (RFC 2782).
     Srv {
         /// Lower ones first.
@@ -38,7 +159,7 @@ pub enum Data {
         /// The port.
         port: u16,
         /// The host.
-        target: Name,
+        target: Dn,
     },
     /// The start of the zone.
     Soa(Arc<SoaData>),
@@ -50,9 +171,9 @@ pub enum Data {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoaData {
     /// The primary name server.
-    pub mname: Name,
+    pub mname: Dn,
     /// The mailbox of who is responsible.
-    pub rname: Name,
+    pub rname: Dn,
     /// The version: the time of the answer.
     pub serial: u32,
     /// Seconds.
@@ -106,7 +227,7 @@ impl Data {
         match data {
             RData::A(a) => Some(Data::A(a.0)),
             RData::AAAA(a) => Some(Data::Aaaa(a.0)),
-            RData::CNAME(name) => Some(Data::Cname(name.0.clone())),
+            RData::CNAME(name) => Some(Data::Cname(Dn::from(&name.0))),
             RData::TXT(txt) => {
                 let mut out = Vec::new();
                 for piece in txt.txt_data.iter().filter(|p| p.len() <= 255) {

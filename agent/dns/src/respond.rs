@@ -3,14 +3,14 @@
 use crate::answer::{self, Ask, Facts, Resolved};
 use crate::cache::{self, Cache};
 use crate::encode::{EdnsReply, Head, Scratch, TC, header_only};
-use crate::name::{self, Target, Wanted, tail};
-use crate::record::{Data, Record, Reply};
+use crate::name::{self, Target, Wanted, domain_at};
+use crate::record::{Data, Dn, LONGEST_NAME, Record, Reply, split};
 use crate::recursor;
 use crate::rows::{Filter, NodeRow, Rows};
 use crate::settings::{Settings, SettingsError};
 use crate::source::{Found, Lookup, Source, SourceError, What};
 use crate::trim::{self, Limits};
-use crate::zone::{Zone, relative, seconds};
+use crate::zone::{Zone, seconds};
 use arc_swap::ArcSwap;
 use hickory_proto::op::{OpCode, ResponseCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
@@ -104,7 +104,6 @@ pub(crate) enum Next {
 pub(crate) struct Job {
     question: Question,
     live: Arc<Live>,
-    raw: Request,
     plan: Plan,
     _permit: OwnedSemaphorePermit,
 }
@@ -117,31 +116,32 @@ enum Plan {
     /// Who has this address.
     Reverse(Option<IpAddr>),
     /// Look these names up, then answer.
-    Resolve(Facts, Vec<Name>),
+    Resolve(Facts, Vec<Dn>),
 }
 
-/// A question without the packet around it.
+/// A question with all that its answer needs of its packet.
 struct Question {
-    id: u16,
-    recursion_desired: bool,
-    recursion_available: bool,
-    checking_disabled: bool,
-    name: Name,
-    domain: Name,
+    request: Request,
     kind: RecordType,
-    class: u16,
+    /// Where the domain begins among the labels of the name.
+    domain_at: usize,
     edns: Option<EdnsReply>,
-    client: IpAddr,
     transport: Transport,
     limits: Limits,
+    recursion_available: bool,
     seed: u64,
     now: u32,
 }
 
 impl Question {
-    fn read(request: &Request, transport: Transport, settings: &Settings, seed: u64) -> Option<Question> {
+    fn read(request: Request, transport: Transport, settings: &Settings, seed: u64) -> Option<Question> {
         let [query] = request.queries.queries() else { return None };
-        let query = query.original();
+        // The name is repeated as it came: a pointer in it would point at something else.
+        let bytes = request.queries.as_bytes();
+        let name = bytes.get(..bytes.len().checked_sub(5)?)?;
+        if split(name).map(|label| label.len() + 1).sum::<usize>() != name.len() || name.len() >= LONGEST_NAME {
+            return None;
+        }
         let edns = request.edns.as_ref().map(|edns| EdnsReply {
             size: edns.max_payload().clamp(trim::PLAIN_UDP as u16, trim::LARGEST_UDP as u16),
             dnssec_ok: edns.flags().dnssec_ok,
@@ -150,32 +150,45 @@ impl Question {
                 _ => None,
             },
         });
-        let subnet = edns.and_then(|e| e.subnet).filter(|(_, prefix)| *prefix > 0);
         let kind = query.query_type();
-        let limits = Limits::of(transport, kind, edns.map(|e| e.size), settings.udp_answer_limit);
         Some(Question {
-            id: request.metadata.id,
-            recursion_desired: request.metadata.recursion_desired,
-            recursion_available: !settings.recursors.is_empty(),
-            checking_disabled: request.metadata.checking_disabled,
-            name: query.name().clone(),
-            domain: Name::root(),
             kind,
-            class: query.query_class().into(),
+            domain_at: 0,
             edns,
-            client: subnet.map_or_else(|| request.src().ip(), |(ip, _)| ip),
             transport,
-            limits,
+            limits: Limits::of(transport, kind, edns.map(|e| e.size), settings.udp_answer_limit),
+            recursion_available: !settings.recursors.is_empty(),
             seed,
             now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs() as u32),
+            request,
         })
+    }
+
+    /// The labels of the name as it came.
+    fn name(&self) -> &[u8] {
+        let bytes = self.request.queries.as_bytes();
+        bytes.get(..bytes.len().saturating_sub(5)).unwrap_or_default()
+    }
+
+    /// The name in lower case.
+    fn lower(&self) -> &Name {
+        self.request.queries.queries()[0].name()
+    }
+
+    /// Where the client is: its subnet if it says so, else its address.
+    fn client(&self) -> IpAddr {
+        let subnet = self.edns.and_then(|e| e.subnet).filter(|(_, prefix)| *prefix > 0);
+        subnet.map_or_else(|| self.request.src().ip(), |(ip, _)| ip)
     }
 
     fn ask<'a>(&'a self, zone: &'a Zone) -> Ask<'a> {
         Ask {
-            name: &self.name,
+            name: self.name(),
             kind: self.kind,
-            domain: &self.domain,
+            domain: match self.name().get(self.domain_at..) {
+                Some(domain) if !domain.is_empty() || zone.domain.is_empty() => domain,
+                _ => &zone.domain,
+            },
             zone,
             now: self.now,
             seed: self.seed,
@@ -185,14 +198,16 @@ impl Question {
     }
 
     fn write(&self, mut reply: Reply, settings: &Settings, scratch: &mut Scratch, out: &mut Vec<u8>) {
+        let meta = &self.request.metadata;
         let head = Head {
-            id: self.id,
-            recursion_desired: self.recursion_desired,
+            id: meta.id,
+            recursion_desired: meta.recursion_desired,
             recursion_available: self.recursion_available,
-            checking_disabled: self.checking_disabled,
-            name: &self.name,
+            checking_disabled: meta.checking_disabled,
+            name: self.name(),
+            domain_at: self.domain_at,
             kind: self.kind.into(),
-            class: self.class,
+            class: self.request.queries.queries()[0].query_class().into(),
             edns: self.edns,
         };
         let at = out.len();

@@ -1,9 +1,7 @@
 //! The rows of the catalog in the form that records are made of.
 
 use crate::name::hex_label;
-use crate::record::Data;
-use crate::zone::{absolute, relative};
-use hickory_proto::rr::Name;
+use crate::record::{Data, Dn};
 use lictor_state::fold;
 use lictor_wire::rows::CheckServiceNode;
 use lictor_wire::{HealthCheck, Node, NodeService, Status, Str};
@@ -19,7 +17,7 @@ pub enum Address {
     /// An IP address.
     Ip(IpAddr),
     /// A name to look up.
-    Name(Name),
+    Name(Dn),
 }
 
 impl Address {
@@ -30,7 +28,7 @@ impl Address {
         }
         match text.parse::<IpAddr>() {
             Ok(ip) => Address::Ip(ip.to_canonical()),
-            Err(_) => absolute(text).map_or(Address::None, Address::Name),
+            Err(_) => Dn::whole(text).map_or(Address::None, Address::Name),
         }
     }
 
@@ -105,7 +103,7 @@ impl Addresses {
     }
 
     /// The name, where no IP address is given.
-    pub fn name(&self) -> Option<&Name> {
+    pub fn name(&self) -> Option<&Dn> {
         match &self.given {
             Address::Name(name) => Some(name),
             _ => None,
@@ -129,15 +127,6 @@ impl NodeRow {
     }
 }
 
-/// The host of an SRV record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Host {
-    /// A name below the domain of the question.
-    Below(Name),
-    /// A name of its own.
-    Whole(Name),
-}
-
 /// An instance that answers may show.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -146,9 +135,9 @@ pub struct Endpoint {
     /// The address of its node, if that is an IP address.
     pub node_ip: Option<IpAddr>,
     /// `<node>.node.<dc>`, if DNS can carry it.
-    pub node_name: Option<Name>,
+    pub node_name: Option<Dn>,
     /// The host for SRV records; none if DNS cannot carry its name.
-    pub host: Option<Host>,
+    pub host: Option<Dn>,
     /// The port.
     pub port: u16,
     /// Its share.
@@ -199,13 +188,13 @@ impl Endpoint {
         let addresses = if has_own { own } else { node_addresses };
 
         let dc = if node.datacenter.is_empty() { filter.datacenter } else { node.datacenter.as_str() };
-        let node_name = relative(&format!("{}.node.{dc}", node.node));
+        let node_name = Dn::below(&format!("{}.node.{dc}", node.node));
         let host = match addresses.any() {
-            Address::Name(name) => Some(Host::Whole(name)),
+            Address::Name(name) => Some(name),
             Address::Ip(ip) if has_own && Some(ip) != node_ip => {
-                relative(&format!("{}.addr.{dc}", hex_label(ip))).map(Host::Below)
+                Dn::below(&format!("{}.addr.{dc}", hex_label(ip)))
             }
-            Address::Ip(_) => node_name.clone().map(Host::Below),
+            Address::Ip(_) => node_name.clone(),
             Address::None => None,
         };
         let wan_port = filter.wan.then(|| service.tagged_addresses.as_deref()?.get("wan").map(|a| a.port)).flatten();
@@ -360,19 +349,16 @@ mod tests {
         let host = |address: &str| {
             let mut row = row(&[]);
             Arc::make_mut(&mut row.service).address = address.into();
-            match rows(&row, None, false).endpoints[0].host.clone() {
-                Some(Host::Below(name)) => name.to_ascii(),
-                Some(Host::Whole(name)) => name.to_ascii(),
-                None => "none".into(),
-            }
+            rows(&row, None, false).endpoints[0].host.clone().unwrap()
         };
-        assert_eq!(host(""), "n1.node.dc1");
-        assert_eq!(host("10.0.0.1"), "n1.node.dc1");
-        assert_eq!(host("10.0.0.2"), "0a000002.addr.dc1");
-        assert_eq!(host("::ffff:10.0.0.2"), "0a000002.addr.dc1");
-        assert_eq!(host("2001:db8::5"), "20010db8000000000000000000000005.addr.dc1");
-        assert_eq!(host("www.example.org"), "www.example.org.");
-        assert_eq!(host("a..b"), "n1.node.dc1");
+        let below = |text: &str| Dn::below(text).unwrap();
+        assert_eq!(host(""), below("n1.node.dc1"));
+        assert_eq!(host("10.0.0.1"), below("n1.node.dc1"));
+        assert_eq!(host("10.0.0.2"), below("0a000002.addr.dc1"));
+        assert_eq!(host("::ffff:10.0.0.2"), below("0a000002.addr.dc1"));
+        assert_eq!(host("2001:db8::5"), below("20010db8000000000000000000000005.addr.dc1"));
+        assert_eq!(host("www.example.org"), Dn::whole("www.example.org.").unwrap());
+        assert_eq!(host("a..b"), below("n1.node.dc1"));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What fits into an answer: Consul's limits by count and by size.
 
 use crate::encode::{Head, Scratch, plain_len, write_parts};
-use crate::record::{Data, Record, Reply};
+use crate::record::{Data, Dn, Record, Reply};
 use crate::respond::Transport;
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::RecordType;
 use std::collections::{HashMap, HashSet};
 
 /// The size of a datagram where the client names none (RFC 1035, 4.2.1).
@@ -144,7 +144,7 @@ fn synced<'r>(answers: &[Record], additional: &'r [Record]) -> Vec<&'r Record> {
     if additional.is_empty() {
         return Vec::new();
     }
-    let mut first: HashMap<&Name, &'r Record> = HashMap::with_capacity(additional.len());
+    let mut first: HashMap<&Dn, &'r Record> = HashMap::with_capacity(additional.len());
     for record in additional {
         if let Some(name) = &record.name {
             first.entry(name).or_insert(record);
@@ -170,11 +170,10 @@ fn synced<'r>(answers: &[Record], additional: &'r [Record]) -> Vec<&'r Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zone::absolute;
     use hickory_proto::op::ResponseCode;
 
-    fn name(text: &str) -> Name {
-        absolute(text).unwrap()
+    fn name(text: &str) -> Dn {
+        Dn::whole(text).unwrap()
     }
 
     fn a(count: usize) -> Reply {
@@ -212,13 +211,14 @@ mod tests {
     }
 
     fn send(mut reply: Reply, transport: Transport, kind: RecordType, size: Option<u16>, limit: usize) -> Sent {
-        let question = name("dbig.service.consul");
+        let question = b"\x04dbig\x07service\x06consul";
         let head = Head {
             id: 1,
             recursion_desired: true,
             recursion_available: false,
             checking_disabled: false,
-            name: &question,
+            name: question,
+            domain_at: question.len() - 7,
             kind: kind.into(),
             class: 1,
             edns: size.map(|size| crate::encode::EdnsReply { size, dnssec_ok: false, subnet: None }),

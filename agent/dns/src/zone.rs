@@ -1,5 +1,6 @@
 //! The settings in the form that answers need.
 
+use crate::record::{Dn, LONGEST_NAME};
 use crate::settings::{Settings, SettingsError};
 use hickory_proto::rr::Name;
 use lictor_state::fold;
@@ -14,8 +15,12 @@ pub struct Zone {
     pub settings: Settings,
     /// The domains answered for, in lower case, longest first.
     pub(crate) domains: Vec<Name>,
-    /// The first domain.
-    pub(crate) domain: Name,
+    /// The labels of the first domain.
+    pub(crate) domain: Box<[u8]>,
+    /// Names in every zone: itself, its name server, its mailbox.
+    pub(crate) apex: Dn,
+    pub(crate) name_server: Dn,
+    pub(crate) mailbox: Dn,
     /// The agent's datacenter in lower case.
     pub(crate) datacenter: Str,
     ttl_exact: HashMap<Str, u32>,
@@ -34,11 +39,14 @@ impl Zone {
         }
         domains.sort_by_key(|d| std::cmp::Reverse(d.iter().count()));
         let bad = || SettingsError::BadName { key: "datacenter", value: settings.datacenter.clone() };
-        relative(&settings.datacenter).ok_or_else(bad)?;
+        Dn::below(&settings.datacenter).ok_or_else(bad)?;
 
         let mut zone = Zone {
             domains,
-            domain,
+            domain: Dn::from(&domain).parts(&[])[0].into(),
+            apex: Dn::domain(),
+            name_server: Dn::below("ns").unwrap_or_else(Dn::domain),
+            mailbox: Dn::below("hostmaster").unwrap_or_else(Dn::domain),
             datacenter: fold(&settings.datacenter),
             ttl_exact: HashMap::new(),
             ttl_prefix: Vec::new(),
@@ -85,30 +93,15 @@ pub(crate) fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
+/// Bytes that the longest label of our own needs before the domain.
+const ROOM: usize = "hostmaster".len() + 1;
+
 fn name_of(key: &'static str, value: &str) -> Result<Name, SettingsError> {
     if value.trim_end_matches('.').is_empty() {
         return Ok(Name::root());
     }
-    let bad = || SettingsError::BadName { key, value: value.into() };
-    absolute(&value.to_ascii_lowercase()).ok_or_else(bad)
-}
-
-/// The labels of a text as a name without an end, if they fit the limits of DNS. What stands in
-/// them does not matter: catalog names are not always host names.
-pub(crate) fn relative(text: &str) -> Option<Name> {
-    let text = text.strip_suffix('.').unwrap_or(text);
-    let mut name = Name::new();
-    for label in text.split('.') {
-        name = name.append_label(label.as_bytes()).ok()?;
-    }
-    Some(name)
-}
-
-/// The same as a name that ends at the root.
-pub(crate) fn absolute(text: &str) -> Option<Name> {
-    let mut name = relative(text)?;
-    name.set_fqdn(true);
-    Some(name)
+    let name = Dn::whole(&value.to_ascii_lowercase()).filter(|name| name.len_in(&[]) + ROOM <= LONGEST_NAME);
+    name.map(|name| name.to_name()).ok_or_else(|| SettingsError::BadName { key, value: value.into() })
 }
 
 #[cfg(test)]

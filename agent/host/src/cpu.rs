@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::number;
+
 /// What `/sys` tells of one processor, where that is better than `cpuinfo`.
 #[derive(Default)]
 pub(crate) struct Sys {
@@ -15,7 +17,9 @@ pub(crate) struct Sys {
 pub(crate) fn from_sys(number: u32) -> Sys {
     let read = |name: &str| crate::line(&format!("/sys/devices/system/cpu/cpu{number}/{name}"));
     Sys {
-        mhz: read("cpufreq/cpuinfo_max_freq").and_then(|khz| khz.parse::<f64>().ok()).map(|khz| khz / 1000.0),
+        mhz: read("cpufreq/cpuinfo_max_freq")
+            .and_then(|khz| khz.parse::<f64>().ok())
+            .map(|khz| khz / 1000.0),
         core_id: read("topology/core_id"),
     }
 }
@@ -41,12 +45,17 @@ struct Cpu<'a> {
 pub(crate) fn facts(cpuinfo: &str, sys: &dyn Fn(u32) -> Sys) -> Value {
     let mut all: Vec<Cpu<'_>> = Vec::new();
     for line in cpuinfo.lines() {
-        let Some((key, value)) = line.split_once(':') else { continue };
+        let Some((key, value)) = line.split_once(':') else {
+            continue;
+        };
         let (key, value) = (key.trim(), value.trim());
         if key == "processor" {
             // Some machines use the key for a name as well.
             if let Ok(number) = value.parse() {
-                all.push(Cpu { number, ..Cpu::default() });
+                all.push(Cpu {
+                    number,
+                    ..Cpu::default()
+                });
             }
             continue;
         }
@@ -59,10 +68,17 @@ pub(crate) fn facts(cpuinfo: &str, sys: &dyn Fn(u32) -> Sys) -> Value {
             "model name" | "cpu" | "Model Name" => cpu.name = value,
             "stepping" | "CPU revision" => cpu.stepping = value.parse().unwrap_or(0),
             "cpu MHz" | "clock" => cpu.mhz = value.trim_end_matches("MHz").parse().unwrap_or(0.0),
-            "cache size" => cpu.cache = value.trim_end_matches("KB").trim_end().parse().unwrap_or(0),
+            "cache size" => {
+                cpu.cache = value.trim_end_matches("KB").trim_end().parse().unwrap_or(0)
+            }
             "physical id" => cpu.physical_id = value,
             "core id" => cpu.core_id = value,
-            "flags" | "Features" => cpu.flags = value.split([' ', ',']).filter(|flag| !flag.is_empty()).collect(),
+            "flags" | "Features" => {
+                cpu.flags = value
+                    .split([' ', ','])
+                    .filter(|flag| !flag.is_empty())
+                    .collect()
+            }
             "microcode" => cpu.microcode = value,
             _ => {}
         }
@@ -87,11 +103,6 @@ pub(crate) fn facts(cpuinfo: &str, sys: &dyn Fn(u32) -> Sys) -> Value {
             })
         })
         .collect()
-}
-
-/// A number as Go writes it: without a fraction if that is zero.
-fn number(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() < 1e15 { json!(value as i64) } else { json!(value) }
 }
 
 /// Makers of ARM processors by their numbers in `MIDR_EL1`.
@@ -136,13 +147,19 @@ flags\t\t: fpu vme de
 processor\t: 1
 vendor_id\t: AuthenticAMD
 ";
-        let sys = |n| Sys { mhz: (n == 1).then_some(3500.0), core_id: (n == 1).then(|| "9".to_owned()) };
+        let sys = |n| Sys {
+            mhz: (n == 1).then_some(3500.0),
+            core_id: (n == 1).then(|| "9".to_owned()),
+        };
         let all = facts(text, &sys);
         assert_eq!(
             all[0].to_string(),
             r#"{"cpu":0,"vendorId":"AuthenticAMD","family":"25","model":"17","stepping":1,"physicalId":"0","coreId":"3","cores":1,"modelName":"AMD EPYC","mhz":2596.138,"cacheSize":1024,"flags":["fpu","vme","de"],"microcode":"0x1000065"}"#
         );
-        assert_eq!((&all[1]["mhz"], &all[1]["coreId"], &all[1]["flags"]), (&json!(3500), &json!("9"), &json!([])));
+        assert_eq!(
+            (&all[1]["mhz"], &all[1]["coreId"], &all[1]["flags"]),
+            (&json!(3500), &json!("9"), &json!([]))
+        );
         assert_eq!(all.as_array().unwrap().len(), 2);
     }
 
@@ -169,6 +186,9 @@ CPU revision\t: 1
 
     #[test]
     fn garbage_is_passed_over() {
-        assert_eq!(facts("model: 3\nprocessor: x\n:::\n", &|_| Sys::default()), json!([]));
+        assert_eq!(
+            facts("model: 3\nprocessor: x\n:::\n", &|_| Sys::default()),
+            json!([])
+        );
     }
 }

@@ -13,8 +13,9 @@ use crate::percent;
 
 /// `Disk` of the answer, in bytes. Free is what an ordinary user can have.
 pub(crate) fn facts(path: &Path) -> io::Result<Value> {
-    let usage =
-        usage(path).map_err(|error| io::Error::new(error.kind(), format!("statvfs {}: {error}", path.display())))?;
+    let usage = usage(path).map_err(|error| {
+        io::Error::new(error.kind(), format!("statvfs {}: {error}", path.display()))
+    })?;
     let mounts = crate::read("/proc/self/mountinfo").unwrap_or_default();
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let fstype = filesystem(&mounts, real.as_os_str().as_bytes()).unwrap_or_default();
@@ -80,8 +81,13 @@ fn shape(path: &str, fstype: &str, usage: &Usage) -> Value {
 fn filesystem<'a>(mountinfo: &'a str, path: &[u8]) -> Option<&'a str> {
     let mut best: Option<(usize, &str)> = None;
     for line in mountinfo.lines() {
-        let Some((mount, device)) = line.split_once(" - ") else { continue };
-        let (Some(point), Some(fstype)) = (mount.split(' ').nth(4), device.split(' ').next()) else { continue };
+        let Some((mount, device)) = line.split_once(" - ") else {
+            continue;
+        };
+        let (Some(point), Some(fstype)) = (mount.split(' ').nth(4), device.split(' ').next())
+        else {
+            continue;
+        };
         let point = unescape(point);
         let inside = match path.strip_prefix(point.as_slice()) {
             Some(rest) => rest.is_empty() || rest[0] == b'/' || point == b"/",
@@ -102,9 +108,10 @@ fn unescape(text: &str) -> Vec<u8> {
         bytes = rest;
         let octal = |b: u8| (b'0'..=b'7').contains(&b).then(|| u32::from(b - b'0'));
         let code = match rest {
-            [a, b, c, ..] if *first == b'\\' => {
-                octal(*a).zip(octal(*b)).zip(octal(*c)).map(|((a, b), c)| a * 64 + b * 8 + c)
-            }
+            [a, b, c, ..] if *first == b'\\' => octal(*a)
+                .zip(octal(*b))
+                .zip(octal(*c))
+                .map(|((a, b), c)| a * 64 + b * 8 + c),
             _ => None,
         };
         match code.and_then(|code| u8::try_from(code).ok()) {
@@ -151,12 +158,18 @@ short line
 
     #[test]
     fn numbers_of_a_disk() {
-        let usage = Usage { total: 1000, free: 600, available: 400, inodes: 50, inodes_free: 40 };
+        let usage = Usage {
+            total: 1000,
+            free: 600,
+            available: 400,
+            inodes: 50,
+            inodes_free: 40,
+        };
         assert_eq!(
             shape("/data", "ext4", &usage).to_string(),
-            r#"{"path":"/data","fstype":"ext4","total":1000,"free":400,"used":400,"usedPercent":50.0,"inodesTotal":50,"inodesUsed":10,"inodesFree":40,"inodesUsedPercent":20.0}"#
+            r#"{"path":"/data","fstype":"ext4","total":1000,"free":400,"used":400,"usedPercent":50,"inodesTotal":50,"inodesUsed":10,"inodesFree":40,"inodesUsedPercent":20}"#
         );
-        assert_eq!(shape("/proc", "proc", &Usage::default())["usedPercent"], 0.0);
+        assert_eq!(shape("/proc", "proc", &Usage::default())["usedPercent"], 0);
     }
 
     #[test]

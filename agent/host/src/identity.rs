@@ -21,22 +21,34 @@ pub fn stable_id() -> Option<String> {
 /// The identity as `Host.hostId` shows it; without a lasting one that of the
 /// time since the kernel was started.
 pub(crate) fn host_id() -> String {
-    hardware_id().or_else(|| crate::line(BOOT).as_deref().and_then(uuid)).unwrap_or_default()
+    hardware_id()
+        .or_else(|| crate::line(BOOT).as_deref().and_then(uuid))
+        .unwrap_or_default()
 }
 
 fn hardware_id() -> Option<String> {
-    [PRODUCT, MACHINE].into_iter().find_map(|path| uuid(&crate::line(path)?))
+    [PRODUCT, MACHINE]
+        .into_iter()
+        .find_map(|path| uuid(&crate::line(path)?))
 }
 
 /// A UUID in lower case with its dashes, from one with or without; `None` for
 /// other texts, and for those that only stand for one.
 fn uuid(text: &str) -> Option<String> {
     let text = text.trim();
-    let dashed = text.len() == 36 && text.bytes().enumerate().all(|(at, b)| (b == b'-') == matches!(at, 8 | 13 | 18 | 23));
+    let dashed = text.len() == 36
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(at, b)| (b == b'-') == matches!(at, 8 | 13 | 18 | 23));
     if !dashed && text.len() != 32 {
         return None;
     }
-    let digits: String = text.chars().filter(|&c| c != '-').map(|c| c.to_ascii_lowercase()).collect();
+    let digits: String = text
+        .chars()
+        .filter(|&c| c != '-')
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
     let real = digits.len() == 32
         && digits.bytes().all(|b| b.is_ascii_hexdigit())
         && digits.bytes().any(|b| b != b'0')
@@ -46,11 +58,17 @@ fn uuid(text: &str) -> Option<String> {
 
 /// Sets the dashes of a UUID into its 32 digits.
 fn group(digits: &str) -> String {
-    [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &digits[range]).join("-")
+    [0..8, 8..12, 12..16, 16..20, 20..32]
+        .map(|range| &digits[range])
+        .join("-")
 }
 
 fn derive(id: &str) -> String {
-    let digits: String = Sha512::digest(id.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digits: String = Sha512::digest(id.as_bytes())
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     group(&digits)
 }
 
@@ -61,8 +79,14 @@ mod tests {
     #[test]
     fn uuids_are_told_from_other_texts() {
         let id = "3d1219c7-c4c5-404a-aa1f-6d2a48adfda4";
-        assert_eq!(uuid("3d1219c7c4c5404aaa1f6d2a48adfda4\n").as_deref(), Some(id));
-        assert_eq!(uuid("3D1219C7-C4C5-404A-AA1F-6D2A48ADFDA4").as_deref(), Some(id));
+        assert_eq!(
+            uuid("3d1219c7c4c5404aaa1f6d2a48adfda4\n").as_deref(),
+            Some(id)
+        );
+        assert_eq!(
+            uuid("3D1219C7-C4C5-404A-AA1F-6D2A48ADFDA4").as_deref(),
+            Some(id)
+        );
         for bad in [
             "",
             "uninitialized",

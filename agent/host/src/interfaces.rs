@@ -19,7 +19,11 @@ pub fn interfaces() -> io::Result<Vec<Interface>> {
     let default = parse_proc_net_route(&v4).or_else(|| parse_proc_net_ipv6_route(&v6));
     let mut all = collect(entries()?, default);
     for interface in &mut all {
-        let read = |file: &str| crate::line(&format!("/sys/class/net/{}/{file}", interface.name))?.parse().ok();
+        let read = |file: &str| {
+            crate::line(&format!("/sys/class/net/{}/{file}", interface.name))?
+                .parse()
+                .ok()
+        };
         interface.mtu = read("mtu").unwrap_or(0);
         if interface.index == 0 {
             interface.index = read("ifindex").unwrap_or(0);
@@ -38,8 +42,14 @@ struct Entry {
 }
 
 enum Kind {
-    Link { index: u32, address: Vec<u8> },
-    Address { address: IpAddr, prefix: u8 },
+    Link {
+        index: u32,
+        address: Vec<u8>,
+    },
+    Address {
+        address: IpAddr,
+        prefix: u8,
+    },
     /// An address of no concern here, or none.
     Other,
 }
@@ -51,15 +61,17 @@ fn collect(entries: Vec<Entry>, default: Option<&str>) -> Vec<Interface> {
         // An address may have a label of its own, such as `eth0:1`.
         let known = |name: &str| all.iter().position(|interface| interface.name == name);
         let base = entry.name.split(':').next().unwrap_or_default();
-        let at = known(&entry.name).or_else(|| known(base)).unwrap_or_else(|| {
-            all.push(Interface {
-                name: entry.name.clone(),
-                flags: Flags::from_linux(entry.flags),
-                is_default_route: default == Some(entry.name.as_str()),
-                ..Interface::default()
+        let at = known(&entry.name)
+            .or_else(|| known(base))
+            .unwrap_or_else(|| {
+                all.push(Interface {
+                    name: entry.name.clone(),
+                    flags: Flags::from_linux(entry.flags),
+                    is_default_route: default == Some(entry.name.as_str()),
+                    ..Interface::default()
+                });
+                all.len() - 1
             });
-            all.len() - 1
-        });
         match entry.kind {
             Kind::Link { index, address } => {
                 all[at].index = index;
@@ -97,10 +109,16 @@ fn entries() -> io::Result<Vec<Entry>> {
         next = entry.ifa_next;
         // SAFETY: the name of an entry is a string that ends in a zero byte and
         // lives as long as `list`.
-        let name = unsafe { CStr::from_ptr(entry.ifa_name) }.to_string_lossy().into_owned();
+        let name = unsafe { CStr::from_ptr(entry.ifa_name) }
+            .to_string_lossy()
+            .into_owned();
         // SAFETY: both are null or lead to socket addresses of the list.
         let kind = unsafe { kind(entry.ifa_addr, entry.ifa_netmask) };
-        out.push(Entry { name, flags: entry.ifa_flags, kind });
+        out.push(Entry {
+            name,
+            flags: entry.ifa_flags,
+            kind,
+        });
     }
     Ok(out)
 }
@@ -132,18 +150,40 @@ unsafe fn kind(address: *const libc::sockaddr, netmask: *const libc::sockaddr) -
             let v4 = |at: *const libc::sockaddr| {
                 // SAFETY: not null, as tested before each use; of this family,
                 // hence a `sockaddr_in`, as is the mask of such an address.
-                u32::from_be(unsafe { ptr::read_unaligned(at.cast::<libc::sockaddr_in>()) }.sin_addr.s_addr)
+                u32::from_be(
+                    unsafe { ptr::read_unaligned(at.cast::<libc::sockaddr_in>()) }
+                        .sin_addr
+                        .s_addr,
+                )
             };
-            let prefix = if netmask.is_null() { 32 } else { v4(netmask).leading_ones() };
-            Kind::Address { address: Ipv4Addr::from(v4(address)).into(), prefix: prefix as u8 }
+            let prefix = if netmask.is_null() {
+                32
+            } else {
+                v4(netmask).leading_ones()
+            };
+            Kind::Address {
+                address: Ipv4Addr::from(v4(address)).into(),
+                prefix: prefix as u8,
+            }
         }
         libc::AF_INET6 => {
             let v6 = |at: *const libc::sockaddr| {
                 // SAFETY: as above, for `sockaddr_in6`.
-                u128::from_be_bytes(unsafe { ptr::read_unaligned(at.cast::<libc::sockaddr_in6>()) }.sin6_addr.s6_addr)
+                u128::from_be_bytes(
+                    unsafe { ptr::read_unaligned(at.cast::<libc::sockaddr_in6>()) }
+                        .sin6_addr
+                        .s6_addr,
+                )
             };
-            let prefix = if netmask.is_null() { 128 } else { v6(netmask).leading_ones() };
-            Kind::Address { address: Ipv6Addr::from(v6(address)).into(), prefix: prefix as u8 }
+            let prefix = if netmask.is_null() {
+                128
+            } else {
+                v6(netmask).leading_ones()
+            };
+            Kind::Address {
+                address: Ipv6Addr::from(v6(address)).into(),
+                prefix: prefix as u8,
+            }
         }
         _ => Kind::Other,
     }
@@ -157,21 +197,48 @@ mod tests {
     fn loopback_is_here() {
         let all = interfaces().unwrap();
         let lo = all.iter().find(|interface| interface.name == "lo").unwrap();
-        assert!(lo.addresses.contains(&("127.0.0.1".parse().unwrap(), 8)), "{lo:?}");
+        assert!(
+            lo.addresses.contains(&("127.0.0.1".parse().unwrap(), 8)),
+            "{lo:?}"
+        );
         assert!(lo.flags.contains(Flags::UP | Flags::LOOPBACK));
         assert!(lo.index > 0 && lo.mtu > 0 && !lo.is_default_route);
-        assert!(all.iter().filter(|interface| interface.is_default_route).count() <= 1);
+        assert!(
+            all.iter()
+                .filter(|interface| interface.is_default_route)
+                .count()
+                <= 1
+        );
         assert!(all.is_sorted_by_key(|interface| interface.index));
     }
 
     #[test]
     fn entries_are_joined() {
-        let entry = |name: &str, kind| Entry { name: name.into(), flags: 0x1043, kind };
-        let address = |text: &str, prefix| Kind::Address { address: text.parse().unwrap(), prefix };
+        let entry = |name: &str, kind| Entry {
+            name: name.into(),
+            flags: 0x1043,
+            kind,
+        };
+        let address = |text: &str, prefix| Kind::Address {
+            address: text.parse().unwrap(),
+            prefix,
+        };
         let all = collect(
             vec![
-                entry("lo", Kind::Link { index: 1, address: vec![0; 6] }),
-                entry("eth0", Kind::Link { index: 2, address: vec![2, 0, 0, 0, 0, 1] }),
+                entry(
+                    "lo",
+                    Kind::Link {
+                        index: 1,
+                        address: vec![0; 6],
+                    },
+                ),
+                entry(
+                    "eth0",
+                    Kind::Link {
+                        index: 2,
+                        address: vec![2, 0, 0, 0, 0, 1],
+                    },
+                ),
                 entry("tun0", Kind::Other),
                 entry("lo", address("127.0.0.1", 8)),
                 entry("eth0", address("10.0.0.5", 24)),
@@ -181,13 +248,23 @@ mod tests {
             ],
             Some("eth0"),
         );
-        let names: Vec<_> = all.iter().map(|interface| interface.name.as_str()).collect();
+        let names: Vec<_> = all
+            .iter()
+            .map(|interface| interface.name.as_str())
+            .collect();
         assert_eq!(names, ["lo", "eth0", "tun0", "odd:1"]);
         let eth0 = &all[1];
         assert!(eth0.is_default_route && !all[0].is_default_route);
         assert_eq!(eth0.hardware_address, [2, 0, 0, 0, 0, 1]);
-        assert_eq!(eth0.flags, Flags::UP | Flags::BROADCAST | Flags::RUNNING | Flags::MULTICAST);
-        let shown: Vec<_> = eth0.addresses.iter().map(|(ip, prefix)| format!("{ip}/{prefix}")).collect();
+        assert_eq!(
+            eth0.flags,
+            Flags::UP | Flags::BROADCAST | Flags::RUNNING | Flags::MULTICAST
+        );
+        let shown: Vec<_> = eth0
+            .addresses
+            .iter()
+            .map(|(ip, prefix)| format!("{ip}/{prefix}"))
+            .collect();
         assert_eq!(shown, ["10.0.0.5/24", "10.0.0.6/32", "fe80::1/64"]);
     }
 }

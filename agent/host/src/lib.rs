@@ -39,7 +39,10 @@ pub fn facts(data_dir: Option<&Path>) -> Value {
             Value::Null
         })
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
     let host = part(system::facts());
     let memory = part(read("/proc/meminfo").map(|text| memory::facts(&text)));
     let disk = part(disk::facts(data_dir.unwrap_or(Path::new("/"))));
@@ -58,7 +61,10 @@ pub fn facts(data_dir: Option<&Path>) -> Value {
 fn read(path: &str) -> io::Result<String> {
     match fs::read(path) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) => Err(io::Error::new(error.kind(), format!("open {path}: {error}"))),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("open {path}: {error}"),
+        )),
     }
 }
 
@@ -69,8 +75,21 @@ fn line(path: &str) -> Option<String> {
 }
 
 /// `part` of `whole` in percent; 0 of nothing.
-fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 * 100.0 }
+fn percent(part: u64, whole: u64) -> Value {
+    if whole == 0 {
+        json!(0)
+    } else {
+        number(part as f64 / whole as f64 * 100.0)
+    }
+}
+
+/// A number as Go writes it: without a fraction if that is zero.
+fn number(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() < 1e15 {
+        json!(value as i64)
+    } else {
+        json!(value)
+    }
 }
 
 #[cfg(test)]
@@ -78,14 +97,20 @@ mod tests {
     use super::*;
 
     fn keys(value: &Value) -> Vec<&str> {
-        value.as_object().map(|object| object.keys().map(String::as_str).collect()).unwrap_or_default()
+        value
+            .as_object()
+            .map(|object| object.keys().map(String::as_str).collect())
+            .unwrap_or_default()
     }
 
     #[test]
     fn facts_of_this_machine() {
         let dir = std::env::temp_dir();
         let facts = facts(Some(&dir));
-        assert_eq!(keys(&facts), ["Memory", "CPU", "Host", "Disk", "CollectionTime", "Errors"]);
+        assert_eq!(
+            keys(&facts),
+            ["Memory", "CPU", "Host", "Disk", "CollectionTime", "Errors"]
+        );
         assert_eq!(facts["Errors"], Value::Null);
         let total = facts["Memory"]["total"].as_u64().unwrap();
         assert!(total > facts["Memory"]["free"].as_u64().unwrap());
@@ -93,7 +118,10 @@ mod tests {
         assert_eq!(facts["Disk"]["path"], dir.to_str().unwrap());
         assert!(facts["Disk"]["total"].as_u64().unwrap() > 0);
         assert_eq!(facts["Host"]["hostname"], hostname());
-        assert!(facts["Host"]["bootTime"].as_u64().unwrap() * 1_000_000_000 < facts["CollectionTime"].as_u64().unwrap());
+        assert!(
+            facts["Host"]["bootTime"].as_u64().unwrap() * 1_000_000_000
+                < facts["CollectionTime"].as_u64().unwrap()
+        );
     }
 
     #[test]

@@ -63,8 +63,12 @@ const KEYS: [(&str, From); 38] = [
 pub(crate) fn facts(meminfo: &str) -> Value {
     let line = |name: &str| value(meminfo, name);
     let (total, free) = (line("MemTotal").unwrap_or(0), line("MemFree").unwrap_or(0));
-    let cached = line("Cached").unwrap_or(0).saturating_add(line("SReclaimable").unwrap_or(0));
-    let idle = [free, line("Buffers").unwrap_or(0), cached].into_iter().fold(0, u64::saturating_add);
+    let cached = line("Cached")
+        .unwrap_or(0)
+        .saturating_add(line("SReclaimable").unwrap_or(0));
+    let idle = [free, line("Buffers").unwrap_or(0), cached]
+        .into_iter()
+        .fold(0, u64::saturating_add);
     let used = total.saturating_sub(idle);
     // Kernels before 3.14 do not estimate it.
     let available = line("MemAvailable").unwrap_or_else(|| free.saturating_add(cached).min(total));
@@ -76,7 +80,7 @@ pub(crate) fn facts(meminfo: &str) -> Value {
                 (From::Sum, "available") => available.into(),
                 (From::Sum, "used") => used.into(),
                 (From::Sum, "cached") => cached.into(),
-                (From::Sum, _) => percent(used, total).into(),
+                (From::Sum, _) => percent(used, total),
             };
             ((*key).to_owned(), value)
         })
@@ -86,10 +90,16 @@ pub(crate) fn facts(meminfo: &str) -> Value {
 
 /// The number of a line `name:  12 kB`, in bytes if it has a unit.
 fn value(meminfo: &str, name: &str) -> Option<u64> {
-    let rest = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let rest = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     let mut words = rest.split_ascii_whitespace();
     let number: u64 = words.next()?.parse().ok()?;
-    Some(if words.next() == Some("kB") { number.saturating_mul(1024) } else { number })
+    Some(if words.next() == Some("kB") {
+        number.saturating_mul(1024)
+    } else {
+        number
+    })
 }
 
 #[cfg(test)]
@@ -123,7 +133,7 @@ Odd: x kB
         assert_eq!(m["available"], 614_400);
         assert_eq!(m["cached"], 256_000);
         assert_eq!(m["used"], 512_000);
-        assert_eq!(m["usedPercent"], 50.0);
+        assert_eq!(m["usedPercent"], 50);
         assert_eq!(m["active"], 307_200);
         assert_eq!(m["writeBack"], 1024);
         assert_eq!(m["writeBackTmp"], 2048);
@@ -132,14 +142,24 @@ Odd: x kB
         assert_eq!(m["hugePageSize"], 2_097_152);
         assert_eq!(m["swapTotal"], 0);
         let keys: Vec<_> = m.as_object().unwrap().keys().take(6).collect();
-        assert_eq!(keys, ["total", "available", "used", "usedPercent", "free", "active"]);
+        assert_eq!(
+            keys,
+            [
+                "total",
+                "available",
+                "used",
+                "usedPercent",
+                "free",
+                "active"
+            ]
+        );
     }
 
     #[test]
     fn nothing_is_known_of_nothing() {
         let m = facts("");
         assert_eq!(m["total"], 0);
-        assert_eq!(m["usedPercent"], 0.0);
+        assert_eq!(m["usedPercent"], 0);
         assert_eq!(m.as_object().unwrap().len(), 38);
     }
 }

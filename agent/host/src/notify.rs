@@ -11,7 +11,9 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 /// `NOTIFY_SOCKET` names. Does nothing without that variable; a failure is
 /// logged at debug level only, as in Consul.
 pub fn sd_notify(state: &str) {
-    let Some(socket) = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return };
+    let Some(socket) = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else {
+        return;
+    };
     if let Err(error) = send(&socket, state) {
         tracing::debug!(target: "agent", %error, "systemd notify failed");
     }
@@ -54,7 +56,8 @@ mod tests {
     #[test]
     fn states_reach_abstract_sockets() {
         let name = format!("lictor-host-{}-notify", std::process::id());
-        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let socket =
+            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         send(OsStr::new(&format!("@{name}")), "STOPPING=1").unwrap();
         assert_eq!(received(&socket), "STOPPING=1");
     }

@@ -19,9 +19,15 @@ pub struct ProcessStats {
 /// Resources that this process uses now.
 pub fn process_stats() -> ProcessStats {
     let text = crate::read("/proc/self/stat").unwrap_or_default();
-    let mut stats = parse(&text, setting(libc::_SC_PAGESIZE), setting(libc::_SC_CLK_TCK)).unwrap_or_default();
+    let mut stats = parse(
+        &text,
+        setting(libc::_SC_PAGESIZE),
+        setting(libc::_SC_CLK_TCK),
+    )
+    .unwrap_or_default();
     // Less the one that lists the directory.
-    stats.fds = fs::read_dir("/proc/self/fd").map_or(0, |list| (list.count() as u64).saturating_sub(1));
+    stats.fds =
+        fs::read_dir("/proc/self/fd").map_or(0, |list| (list.count() as u64).saturating_sub(1));
     stats
 }
 
@@ -43,9 +49,17 @@ fn parse(stat: &str, page: u64, ticks: u64) -> Option<ProcessStats> {
     let spent = field(14)?.saturating_add(field(15)?);
     let cpu = match ticks {
         0 => Duration::ZERO,
-        _ => Duration::from_secs(spent / ticks) + Duration::from_nanos(spent % ticks * 1_000_000_000 / ticks),
+        _ => {
+            Duration::from_secs(spent / ticks)
+                + Duration::from_nanos(spent % ticks * 1_000_000_000 / ticks)
+        }
     };
-    Some(ProcessStats { rss: field(24)?.saturating_mul(page), threads: field(20)?, fds: 0, cpu })
+    Some(ProcessStats {
+        rss: field(24)?.saturating_mul(page),
+        threads: field(20)?,
+        fds: 0,
+        cpu,
+    })
 }
 
 #[cfg(test)]
@@ -57,10 +71,20 @@ mod tests {
     #[test]
     fn numbers_after_the_name() {
         let stats = parse(SAMPLE, 4096, 100).unwrap();
-        let expected = ProcessStats { rss: 395 * 4096, threads: 7, fds: 0, cpu: Duration::from_millis(15_830) };
+        let expected = ProcessStats {
+            rss: 395 * 4096,
+            threads: 7,
+            fds: 0,
+            cpu: Duration::from_millis(15_830),
+        };
         assert_eq!(stats, expected);
         assert_eq!(parse(SAMPLE, 4096, 0).unwrap().cpu, Duration::ZERO);
-        for bad in ["", "1 (x) R", "1 (x", "1 (x) R a b c d e f g h i j k l m n o p q r s t u"] {
+        for bad in [
+            "",
+            "1 (x) R",
+            "1 (x",
+            "1 (x) R a b c d e f g h i j k l m n o p q r s t u",
+        ] {
             assert_eq!(parse(bad, 4096, 100), None, "{bad}");
         }
     }
@@ -68,7 +92,10 @@ mod tests {
     #[test]
     fn this_process() {
         let before = process_stats();
-        assert!(before.rss > 0 && before.threads > 0 && before.fds >= 3, "{before:?}");
+        assert!(
+            before.rss > 0 && before.threads > 0 && before.fds >= 3,
+            "{before:?}"
+        );
         assert!(process_stats().cpu >= before.cpu);
     }
 }

@@ -10,17 +10,23 @@ use crate::line;
 
 /// The name of this machine, as the kernel has it. `localhost` if it has none.
 pub fn hostname() -> String {
-    line("/proc/sys/kernel/hostname").or_else(|| line("/etc/hostname")).unwrap_or_else(|| "localhost".to_owned())
+    line("/proc/sys/kernel/hostname")
+        .or_else(|| line("/etc/hostname"))
+        .unwrap_or_else(|| "localhost".to_owned())
 }
 
 /// `Host` of the answer; times in seconds.
 pub(crate) fn facts() -> io::Result<Value> {
     let uptime = uptime(&crate::read("/proc/uptime")?);
     let boot = boot_time(&crate::read("/proc/stat")?);
-    let release = line("/etc/os-release").or_else(|| line("/usr/lib/os-release")).unwrap_or_default();
+    let release = line("/etc/os-release")
+        .or_else(|| line("/usr/lib/os-release"))
+        .unwrap_or_default();
     let release = Release::parse(&release);
     // Point releases of Debian are told there only.
-    let exact = (release.id == "debian").then(|| line("/etc/debian_version")).flatten();
+    let exact = (release.id == "debian")
+        .then(|| line("/etc/debian_version"))
+        .flatten();
     let (system, role) = virtualization(&Signs::read());
     Ok(json!({
         "hostname": hostname(),
@@ -40,17 +46,26 @@ pub(crate) fn facts() -> io::Result<Value> {
 }
 
 fn uptime(text: &str) -> u64 {
-    text.split(['.', ' ']).next().and_then(|secs| secs.parse().ok()).unwrap_or(0)
+    text.split(['.', ' '])
+        .next()
+        .and_then(|secs| secs.parse().ok())
+        .unwrap_or(0)
 }
 
 fn boot_time(stat: &str) -> u64 {
-    stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0)
+    stat.lines()
+        .find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 fn processes() -> u64 {
-    let Ok(list) = fs::read_dir("/proc") else { return 0 };
+    let Ok(list) = fs::read_dir("/proc") else {
+        return 0;
+    };
     let numbered = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
-    list.flatten().filter(|entry| entry.file_name().to_str().is_some_and(numbered)).count() as u64
+    list.flatten()
+        .filter(|entry| entry.file_name().to_str().is_some_and(numbered))
+        .count() as u64
 }
 
 /// What os-release(5) says.
@@ -65,7 +80,9 @@ impl Release {
     fn parse(text: &str) -> Release {
         let mut release = Release::default();
         for line in text.lines() {
-            let Some((key, value)) = line.trim().split_once('=') else { continue };
+            let Some((key, value)) = line.trim().split_once('=') else {
+                continue;
+            };
             let value = value.trim_matches(['"', '\'']).to_owned();
             match key {
                 "ID" => release.id = value,
@@ -83,7 +100,9 @@ impl Release {
             Some(match id {
                 "debian" | "ubuntu" | "linuxmint" | "raspbian" => "debian",
                 "fedora" => "fedora",
-                "rhel" | "centos" | "rocky" | "almalinux" | "ol" | "amzn" | "oracle" | "redhat" => "rhel",
+                "rhel" | "centos" | "rocky" | "almalinux" | "ol" | "amzn" | "oracle" | "redhat" => {
+                    "rhel"
+                }
                 "suse" | "sles" | "opensuse" | "opensuse-leap" | "opensuse-tumbleweed" => "suse",
                 "arch" | "manjaro" => "arch",
                 "alpine" => "alpine",
@@ -91,7 +110,9 @@ impl Release {
                 _ => return None,
             })
         };
-        known(&self.id).or_else(|| self.like.split(' ').find_map(known)).unwrap_or_default()
+        known(&self.id)
+            .or_else(|| self.like.split(' ').find_map(known))
+            .unwrap_or_default()
     }
 }
 
@@ -114,7 +135,8 @@ impl Signs {
     fn read() -> Signs {
         let firmware = |name: &str| line(&format!("/sys/class/dmi/id/{name}")).unwrap_or_default();
         let flagged = |text: &str| {
-            text.lines().any(|l| l.starts_with("flags") && l.split(' ').any(|flag| flag == "hypervisor"))
+            text.lines()
+                .any(|l| l.starts_with("flags") && l.split(' ').any(|flag| flag == "hypervisor"))
         };
         Signs {
             docker: fs::exists("/.dockerenv").unwrap_or(false),
@@ -146,7 +168,10 @@ fn virtualization(signs: &Signs) -> (&'static str, &'static str) {
     if signs.podman {
         return ("podman", "guest");
     }
-    if let Some((_, system)) = MAKERS.iter().find(|(maker, _)| signs.firmware.contains(maker)) {
+    if let Some((_, system)) = MAKERS
+        .iter()
+        .find(|(maker, _)| signs.firmware.contains(maker))
+    {
         // Machines of EC2 without a hypervisor have the same maker.
         if signs.hypervisor || !signs.firmware.contains("Amazon") {
             return (system, "guest");
@@ -165,8 +190,17 @@ mod tests {
 
     #[test]
     fn releases() {
-        let debian = Release::parse("PRETTY_NAME=\"Debian GNU/Linux 12\"\nVERSION_ID=\"12\"\n# x\nID=debian\nodd\n");
-        assert_eq!(debian, Release { id: "debian".into(), like: String::new(), version: "12".into() });
+        let debian = Release::parse(
+            "PRETTY_NAME=\"Debian GNU/Linux 12\"\nVERSION_ID=\"12\"\n# x\nID=debian\nodd\n",
+        );
+        assert_eq!(
+            debian,
+            Release {
+                id: "debian".into(),
+                like: String::new(),
+                version: "12".into()
+            }
+        );
         assert_eq!(debian.family(), "debian");
         for (text, family) in [
             ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"", "rhel"),
@@ -185,23 +219,37 @@ mod tests {
     fn times() {
         assert_eq!(uptime("3770.07 7201.42\n"), 3770);
         assert_eq!(uptime(""), 0);
-        assert_eq!(boot_time("cpu  1 2 3\nbtime 1795256000\nprocesses 3\n"), 1_795_256_000);
+        assert_eq!(
+            boot_time("cpu  1 2 3\nbtime 1795256000\nprocesses 3\n"),
+            1_795_256_000
+        );
         assert_eq!(boot_time("btime x\n"), 0);
     }
 
     #[test]
     fn virtual_machines() {
         let base = |firmware: &str, hypervisor, kvm| {
-            virtualization(&Signs { firmware: firmware.into(), hypervisor, kvm, ..Signs::default() })
+            virtualization(&Signs {
+                firmware: firmware.into(),
+                hypervisor,
+                kvm,
+                ..Signs::default()
+            })
         };
         assert_eq!(base("Dell Inc. PowerEdge", false, false), ("", ""));
         assert_eq!(base("Dell Inc. PowerEdge", false, true), ("kvm", "host"));
         assert_eq!(base("QEMU Standard PC", true, false), ("kvm", "guest"));
         assert_eq!(base("Amazon EC2 m5.metal", false, true), ("kvm", "host"));
         assert_eq!(base("Amazon EC2 m5.large", true, false), ("kvm", "guest"));
-        assert_eq!(base("VMware, Inc. VMware7,1", true, false), ("vmware", "guest"));
+        assert_eq!(
+            base("VMware, Inc. VMware7,1", true, false),
+            ("vmware", "guest")
+        );
         assert_eq!(base(" ", true, false), ("kvm", "guest"));
-        let docker = Signs { docker: true, ..Signs::default() };
+        let docker = Signs {
+            docker: true,
+            ..Signs::default()
+        };
         assert_eq!(virtualization(&docker), ("docker", "guest"));
     }
 

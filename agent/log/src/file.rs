@@ -34,15 +34,32 @@ pub(crate) struct RotatingFile {
 impl RotatingFile {
     pub(crate) fn open(settings: FileSettings, now: SystemTime) -> io::Result<RotatingFile> {
         let given = Path::new(&settings.path);
-        let path = if settings.path.ends_with('/') || given.is_dir() { given.join(NAME) } else { given.to_owned() };
+        let path = if settings.path.ends_with('/') || given.is_dir() {
+            given.join(NAME)
+        } else {
+            given.to_owned()
+        };
         let directory = path.parent().map(Path::to_owned).unwrap_or_default();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let (stem, extension) = match name.rfind('.') {
             Some(dot) => (name[..dot].to_owned(), name[dot..].to_owned()),
             None => (name, ".log".to_owned()),
         };
         let (file, written) = append(&path)?;
-        let mut rotating = RotatingFile { directory, stem, extension, path, settings, file, written, since: now };
+        let mut rotating = RotatingFile {
+            directory,
+            stem,
+            extension,
+            path,
+            settings,
+            file,
+            written,
+            since: now,
+        };
         if rotating.settings.rotate_duration.is_zero() {
             rotating.settings.rotate_duration = DAY;
         }
@@ -61,9 +78,14 @@ impl RotatingFile {
     fn rotate(&mut self, now: SystemTime) -> io::Result<()> {
         self.since = now;
         let full = std::mem::take(&mut self.written);
-        let mut nanos = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let mut nanos = now
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos();
         let old = loop {
-            let old = self.directory.join(format!("{}-{nanos}{}", self.stem, self.extension));
+            let old = self
+                .directory
+                .join(format!("{}-{nanos}{}", self.stem, self.extension));
             // Only a clock that was set back can have used that name.
             if !old.exists() {
                 break old;
@@ -91,11 +113,19 @@ impl RotatingFile {
             0 => return Ok(()),
             most => usize::try_from(most).unwrap_or(0),
         };
-        let directory = if self.directory.as_os_str().is_empty() { Path::new(".") } else { &self.directory };
+        let directory = if self.directory.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &self.directory
+        };
         let mut old = Vec::new();
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
-            if let Some(nanos) = entry.file_name().to_str().and_then(|name| self.rotated_at(name)) {
+            if let Some(nanos) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| self.rotated_at(name))
+            {
                 old.push((nanos, entry.path()));
             }
         }
@@ -113,14 +143,25 @@ impl RotatingFile {
     /// When the file of this name was rotated, in nanoseconds since 1970, if it
     /// is one of ours.
     fn rotated_at(&self, name: &str) -> Option<u128> {
-        let nanos = name.strip_prefix(&self.stem)?.strip_prefix('-')?.strip_suffix(&self.extension)?;
-        nanos.bytes().all(|b| b.is_ascii_digit()).then(|| nanos.parse().ok()).flatten()
+        let nanos = name
+            .strip_prefix(&self.stem)?
+            .strip_prefix('-')?
+            .strip_suffix(&self.extension)?;
+        nanos
+            .bytes()
+            .all(|b| b.is_ascii_digit())
+            .then(|| nanos.parse().ok())
+            .flatten()
     }
 }
 
 /// Opens a file to write at its end and tells how long it is.
 fn append(path: &Path) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path)?;
     let written = file.metadata()?.len();
     Ok((file, written))
 }
@@ -138,7 +179,10 @@ impl Sink for RotatingFile {
             };
             // The line that fills the file is the last one in it.
             let end = match lines.get(room.saturating_sub(1)..) {
-                Some(rest) => rest.iter().position(|&b| b == b'\n').map_or(lines.len(), |at| room.max(1) + at),
+                Some(rest) => rest
+                    .iter()
+                    .position(|&b| b == b'\n')
+                    .map_or(lines.len(), |at| room.max(1) + at),
                 None => lines.len(),
             };
             let (fits, rest) = lines.split_at(end);
@@ -187,14 +231,21 @@ pub(crate) mod tests {
         let mut all: Vec<_> = fs::read_dir(dir)
             .unwrap()
             .map(|entry| entry.unwrap())
-            .map(|e| (e.file_name().into_string().unwrap(), fs::read_to_string(e.path()).unwrap()))
+            .map(|e| {
+                (
+                    e.file_name().into_string().unwrap(),
+                    fs::read_to_string(e.path()).unwrap(),
+                )
+            })
             .collect();
         all.sort();
         all
     }
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
-        list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+        list.iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -212,23 +263,40 @@ pub(crate) mod tests {
                 ("consul.log", "five\nsix\n"),
             ])
         );
-        let mode = fs::metadata(dir.join("consul.log")).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.join("consul.log"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o137, 0, "{mode:o}");
-        file.write(b"a line longer than the limit\nx\n", at(4)).unwrap();
+        file.write(b"a line longer than the limit\nx\n", at(4))
+            .unwrap();
         let names: Vec<_> = listing(&dir).into_iter().map(|(_, text)| text).collect();
-        assert_eq!(names, ["one\ntwo\n", "three\nfour\n", "five\nsix\n", "a line longer than the limit\n", "x\n"]);
+        assert_eq!(
+            names,
+            [
+                "one\ntwo\n",
+                "three\nfour\n",
+                "five\nsix\n",
+                "a line longer than the limit\n",
+                "x\n"
+            ]
+        );
     }
 
     #[test]
     fn rotates_by_time() {
         let dir = scratch("time");
-        let mut file = RotatingFile::open(settings(&dir.join("x.y.txt"), 0, 60, 0), at(100)).unwrap();
+        let mut file =
+            RotatingFile::open(settings(&dir.join("x.y.txt"), 0, 60, 0), at(100)).unwrap();
         file.write(b"a\n", at(159)).unwrap();
         file.write(b"b\n", at(160)).unwrap();
         file.write(b"c\n", at(219)).unwrap();
         // A clock set back rotates nothing.
         file.write(b"d\n", at(5)).unwrap();
-        assert_eq!(listing(&dir), pairs(&[("x.y-160000000000.txt", "a\n"), ("x.y.txt", "b\nc\nd\n")]));
+        assert_eq!(
+            listing(&dir),
+            pairs(&[("x.y-160000000000.txt", "a\n"), ("x.y.txt", "b\nc\nd\n")])
+        );
     }
 
     #[test]
@@ -237,13 +305,21 @@ pub(crate) mod tests {
         let mut file = RotatingFile::open(settings(&dir.join("agent"), 0, 0, 0), at(0)).unwrap();
         file.write(b"a\n", at(86_399)).unwrap();
         file.write(b"b\n", at(86_400)).unwrap();
-        assert_eq!(listing(&dir), pairs(&[("agent", "b\n"), ("agent-86400000000000.log", "a\n")]));
+        assert_eq!(
+            listing(&dir),
+            pairs(&[("agent", "b\n"), ("agent-86400000000000.log", "a\n")])
+        );
     }
 
     #[test]
     fn keeps_so_many_and_touches_no_other_file() {
         let dir = scratch("keep");
-        for other in ["consul-audit.log", "consul-.log", "consul-1.log.gz", "other-1.log"] {
+        for other in [
+            "consul-audit.log",
+            "consul-.log",
+            "consul-1.log.gz",
+            "other-1.log",
+        ] {
             fs::write(dir.join(other), "").unwrap();
         }
         let mut file = RotatingFile::open(settings(&dir, 1, 0, 2), at(1)).unwrap();
@@ -267,9 +343,22 @@ pub(crate) mod tests {
         // None are kept, from the start on; the current one is written on.
         let mut file = RotatingFile::open(settings(&dir, 100, 60, -1), at(8)).unwrap();
         file.write(b"y\n", at(9)).unwrap();
-        let after: Vec<_> = listing(&dir).into_iter().filter(|(name, _)| name.contains("consul-")).collect();
-        assert_eq!(after, pairs(&[("consul-.log", ""), ("consul-1.log.gz", ""), ("consul-audit.log", "")]));
-        assert_eq!(fs::read_to_string(dir.join("consul.log")).unwrap(), "x\ny\n");
+        let after: Vec<_> = listing(&dir)
+            .into_iter()
+            .filter(|(name, _)| name.contains("consul-"))
+            .collect();
+        assert_eq!(
+            after,
+            pairs(&[
+                ("consul-.log", ""),
+                ("consul-1.log.gz", ""),
+                ("consul-audit.log", "")
+            ])
+        );
+        assert_eq!(
+            fs::read_to_string(dir.join("consul.log")).unwrap(),
+            "x\ny\n"
+        );
         file.write(b"z\n", at(100)).unwrap();
         assert_eq!(fs::read_to_string(dir.join("consul.log")).unwrap(), "z\n");
     }
@@ -283,9 +372,15 @@ pub(crate) mod tests {
         file.write(b"b\n", at(3)).unwrap();
         file.reopen(at(4)).unwrap();
         file.write(b"c\n", at(5)).unwrap();
-        assert_eq!(listing(&dir), pairs(&[("consul.log", "c\n"), ("taken", "a\nb\n")]));
+        assert_eq!(
+            listing(&dir),
+            pairs(&[("consul.log", "c\n"), ("taken", "a\nb\n")])
+        );
         fs::remove_file(dir.join("consul.log")).unwrap();
         file.write(b"d\n", at(70)).unwrap();
-        assert_eq!(listing(&dir), pairs(&[("consul.log", "d\n"), ("taken", "a\nb\n")]));
+        assert_eq!(
+            listing(&dir),
+            pairs(&[("consul.log", "d\n"), ("taken", "a\nb\n")])
+        );
     }
 }

@@ -31,15 +31,20 @@ impl Formatter {
         self.clear();
         rfc3339(&mut self.line, at, 3);
         self.line.push(b' ');
-        self.line.extend_from_slice(Level::of(metadata.level()).bracket().as_bytes());
+        self.line
+            .extend_from_slice(Level::of(metadata.level()).bracket().as_bytes());
         let start = self.line.len();
         let (prefix, name) = subsystem(metadata.target());
         self.line.extend_from_slice(prefix.as_bytes());
         self.line.extend_from_slice(name.as_bytes());
         self.line.extend_from_slice(b": ");
         let own_line = {
-            let mut visitor =
-                Text { line: &mut self.line, fields: &mut self.fields, scratch: &mut self.scratch, own_line: false };
+            let mut visitor = Text {
+                line: &mut self.line,
+                fields: &mut self.fields,
+                scratch: &mut self.scratch,
+                own_line: false,
+            };
             event.record(&mut visitor);
             visitor.own_line
         };
@@ -59,11 +64,16 @@ impl Formatter {
         let metadata = event.metadata();
         self.clear();
         self.line.extend_from_slice(b"{\"@level\":\"");
-        self.line.extend_from_slice(Level::of(metadata.level()).word().as_bytes());
+        self.line
+            .extend_from_slice(Level::of(metadata.level()).word().as_bytes());
         self.line.extend_from_slice(b"\",\"@message\":");
         let message = {
-            let mut visitor =
-                Json { line: &mut self.line, fields: &mut self.fields, scratch: &mut self.scratch, message: false };
+            let mut visitor = Json {
+                line: &mut self.line,
+                fields: &mut self.fields,
+                scratch: &mut self.scratch,
+                message: false,
+            };
             event.record(&mut visitor);
             visitor.message
         };
@@ -112,7 +122,11 @@ impl fmt::Write for Scratch {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let cut = floor(text, LONGEST_VALUE - self.0.len().min(LONGEST_VALUE));
         self.0.push_str(cut);
-        if cut.len() == text.len() { Ok(()) } else { Err(fmt::Error) }
+        if cut.len() == text.len() {
+            Ok(())
+        } else {
+            Err(fmt::Error)
+        }
     }
 }
 
@@ -134,13 +148,15 @@ enum Shown<'a> {
 fn classify(text: &str) -> Shown<'_> {
     if text.starts_with('[') && text.ends_with(']') {
         let simple = |v: &serde_json::Value| !v.is_array() && !v.is_object();
-        if serde_json::from_str::<Vec<serde_json::Value>>(text).is_ok_and(|list| list.iter().all(simple)) {
+        if serde_json::from_str::<Vec<serde_json::Value>>(text)
+            .is_ok_and(|list| list.iter().all(simple))
+        {
             return Shown::List(text);
         }
-    } else if text.len() >= 2 && text.starts_with('"') && text.ends_with('"') {
-        if let Ok(inner) = serde_json::from_str::<String>(text) {
-            return Shown::Text(inner.into());
-        }
+    } else if text.starts_with('"')
+        && let Ok(inner) = serde_json::from_str::<String>(text)
+    {
+        return Shown::Text(inner.into());
     }
     Shown::Text(text.into())
 }
@@ -182,7 +198,8 @@ impl Text<'_> {
 
     fn text(&mut self, key: &str, value: &str) {
         if value.contains('\n') {
-            self.fields.extend_from_slice(if self.own_line { b"  " } else { b"\n  " });
+            self.fields
+                .extend_from_slice(if self.own_line { b"  " } else { b"\n  " });
             self.fields.extend_from_slice(key.as_bytes());
             self.fields.extend_from_slice(b"=\n");
             for line in value.lines() {
@@ -231,7 +248,11 @@ fn escaped(out: &mut Vec<u8>, text: &str, quotes: bool) {
         rest = at + c.len_utf8();
         if short.is_empty() {
             let code = u32::from(c);
-            let _ = if c.is_ascii() { write!(out, "\\x{code:02x}") } else { write!(out, "\\u{code:04x}") };
+            let _ = if c.is_ascii() {
+                write!(out, "\\x{code:02x}")
+            } else {
+                write!(out, "\\u{code:04x}")
+            };
         } else {
             out.extend_from_slice(short);
         }
@@ -257,7 +278,9 @@ impl Visit for Text<'_> {
             escaped(self.line, text, false);
         } else {
             match classify(text) {
-                Shown::List(list) if !list.contains('\n') => self.plain(field, format_args!("{list}")),
+                Shown::List(list) if !list.contains('\n') => {
+                    self.plain(field, format_args!("{list}"))
+                }
                 Shown::List(text) => self.text(key, text),
                 Shown::Text(text) => self.text(key, &text),
             }
@@ -332,7 +355,9 @@ impl Visit for Json<'_> {
             self.start(key);
             match classify(text) {
                 // Lists of JSON may hold newlines between their values.
-                Shown::List(list) if !list.contains('\n') => self.fields.extend_from_slice(list.as_bytes()),
+                Shown::List(list) if !list.contains('\n') => {
+                    self.fields.extend_from_slice(list.as_bytes())
+                }
                 Shown::List(text) => json_text(self.fields, text),
                 Shown::Text(text) => json_text(self.fields, &text),
             }
@@ -426,7 +451,7 @@ mod tests {
     macro_rules! lines {
         ($macro:ident, $($event:tt)*) => {{
             let both = Both::default();
-            tracing::subscriber::with_default(both.clone(), || tracing::$macro!($($event)*));
+            crate::subscriber::tests::with(both.clone(), || tracing::$macro!($($event)*));
             let lines = both.0.lock().unwrap().clone();
             lines
         }};
@@ -452,11 +477,31 @@ mod tests {
     fn levels_are_aligned() {
         let rest = "agent.server: message\n";
         for ((line, json), level, word) in [
-            (lines!(error, target: "agent.server", "message"), "[ERROR] ", "error"),
-            (lines!(warn, target: "agent.server", "message"), "[WARN]  ", "warn"),
-            (lines!(info, target: "agent.server", "message"), "[INFO]  ", "info"),
-            (lines!(debug, target: "agent.server", "message"), "[DEBUG] ", "debug"),
-            (lines!(trace, target: "agent.server", "message"), "[TRACE] ", "trace"),
+            (
+                lines!(error, target: "agent.server", "message"),
+                "[ERROR] ",
+                "error",
+            ),
+            (
+                lines!(warn, target: "agent.server", "message"),
+                "[WARN]  ",
+                "warn",
+            ),
+            (
+                lines!(info, target: "agent.server", "message"),
+                "[INFO]  ",
+                "info",
+            ),
+            (
+                lines!(debug, target: "agent.server", "message"),
+                "[DEBUG] ",
+                "debug",
+            ),
+            (
+                lines!(trace, target: "agent.server", "message"),
+                "[TRACE] ",
+                "trace",
+            ),
         ] {
             assert_eq!(line, format!("2026-11-21T11:22:36.134Z {level}{rest}"));
             assert_eq!(
@@ -471,15 +516,24 @@ mod tests {
     #[test]
     fn values_are_quoted_as_needed() {
         assert_eq!(text!("m"), "m\n");
-        assert_eq!(text!(key = "value", other = 5, "m"), "m: key=value other=5\n");
+        assert_eq!(
+            text!(key = "value", other = 5, "m"),
+            "m: key=value other=5\n"
+        );
         assert_eq!(text!(key = "two words", "m"), "m: key=\"two words\"\n");
         assert_eq!(text!(key = "a=b", "m"), "m: key=\"a=b\"\n");
         assert_eq!(text!(key = "say \"x\"", "m"), "m: key=\"say \\\"x\\\"\"\n");
         assert_eq!(text!(key = "", "m"), "m: key=\"\"\n");
-        assert_eq!(text!(key = "\x1b[2J\t\u{85}", "m"), "m: key=\"\\x1b[2J\\t\\u0085\"\n");
+        assert_eq!(
+            text!(key = "\x1b[2J\t\u{85}", "m"),
+            "m: key=\"\\x1b[2J\\t\\u0085\"\n"
+        );
         assert_eq!(text!(key = "größe", "m"), "m: key=größe\n");
         assert_eq!(text!(key = r"C:\x", "m"), "m: key=C:\\x\n");
-        assert_eq!(text!(a = -1, b = true, c = 1.5, d = u64::MAX, "m"), "m: a=-1 b=true c=1.5 d=18446744073709551615\n");
+        assert_eq!(
+            text!(a = -1, b = true, c = 1.5, d = u64::MAX, "m"),
+            "m: a=-1 b=true c=1.5 d=18446744073709551615\n"
+        );
         assert_eq!(text!(r#type = "x", "m"), "m: type=x\n");
         assert_eq!(text!(key = %7, "m"), "m: key=7\n");
     }
@@ -488,9 +542,15 @@ mod tests {
     fn values_of_debug_and_display() {
         let error = std::io::Error::other("no route");
         assert_eq!(text!(error = %error, "m"), "m: error=\"no route\"\n");
-        assert_eq!(text!(error = &error as &dyn std::error::Error, "m"), "m: error=\"no route\"\n");
+        assert_eq!(
+            text!(error = &error as &dyn std::error::Error, "m"),
+            "m: error=\"no route\"\n"
+        );
         assert_eq!(text!(name = ?"two words", "m"), "m: name=\"two words\"\n");
-        assert_eq!(text!(after = ?Duration::from_millis(1500), "m"), "m: after=1.5s\n");
+        assert_eq!(
+            text!(after = ?Duration::from_millis(1500), "m"),
+            "m: after=1.5s\n"
+        );
         assert_eq!(
             text!(lan_addresses = ?["10.0.0.1:8301", "b"], "(LAN) joining"),
             "(LAN) joining: lan_addresses=[\"10.0.0.1:8301\", \"b\"]\n"
@@ -501,9 +561,18 @@ mod tests {
 
     #[test]
     fn many_lines_are_set_apart() {
-        assert_eq!(text!(output = "one\ntwo\n", "m"), "m:\n  output=\n  | one\n  | two\n");
-        assert_eq!(text!(a = 1, output = "one\ntwo", b = 2, "m"), "m: a=1\n  output=\n  | one\n  | two\n   b=2\n");
-        assert_eq!(text!(a = "1\n2", b = "3\n4", "m"), "m:\n  a=\n  | 1\n  | 2\n  b=\n  | 3\n  | 4\n");
+        assert_eq!(
+            text!(output = "one\ntwo\n", "m"),
+            "m:\n  output=\n  | one\n  | two\n"
+        );
+        assert_eq!(
+            text!(a = 1, output = "one\ntwo", b = 2, "m"),
+            "m: a=1\n  output=\n  | one\n  | two\n   b=2\n"
+        );
+        assert_eq!(
+            text!(a = "1\n2", b = "3\n4", "m"),
+            "m:\n  a=\n  | 1\n  | 2\n  b=\n  | 3\n  | 4\n"
+        );
         assert_eq!(text!("one\ntwo {}", 3), "one\\ntwo 3\n");
     }
 
@@ -537,7 +606,8 @@ mod tests {
     #[test]
     fn values_are_bounded() {
         let long = "ä".repeat(LONGEST_VALUE);
-        let (text, json) = lines!(info, target: "agent", a = long.as_str(), b = %long, c = ?long, "m");
+        let (text, json) =
+            lines!(info, target: "agent", a = long.as_str(), b = %long, c = ?long, "m");
         assert!(text.len() < 4 * LONGEST_VALUE && text.len() > 3 * LONGEST_VALUE);
         assert!(json.len() < 4 * LONGEST_VALUE);
     }

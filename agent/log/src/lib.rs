@@ -121,20 +121,44 @@ pub fn init(settings: Settings) -> Result<Handle, Error> {
 }
 
 fn build(settings: Settings) -> Result<(Arc<Hub>, Handle), Error> {
-    let tag = if settings.name.is_empty() { "lictor" } else { &settings.name };
-    let syslog = settings.syslog.as_deref().map(|facility| Syslog::connect(facility, tag)).transpose()?;
+    let tag = if settings.name.is_empty() {
+        "lictor"
+    } else {
+        &settings.name
+    };
+    let syslog = settings
+        .syslog
+        .as_deref()
+        .map(|facility| Syslog::connect(facility, tag))
+        .transpose()?;
     let file = match settings.file {
         Some(file) => {
             let shown = file.path.clone();
             let opened = RotatingFile::open(file, SystemTime::now());
-            Some(opened.map_err(|source| Error::File { path: shown, source })?)
+            Some(opened.map_err(|source| Error::File {
+                path: shown,
+                source,
+            })?)
         }
         None => None,
     };
     let stdout = Pipe::start("log-stdout", Stdout::open()?, BACKLOG, true)?;
-    let file = file.map(|file| Pipe::start("log-file", file, BACKLOG, false)).transpose()?;
-    let hub = Arc::new(Hub::new(settings.level, settings.json, Some(stdout), file, syslog));
-    Ok((hub.clone(), Handle { ending: Arc::new(Ending { hub }) }))
+    let file = file
+        .map(|file| Pipe::start("log-file", file, BACKLOG, false))
+        .transpose()?;
+    let hub = Arc::new(Hub::new(
+        settings.level,
+        settings.json,
+        Some(stdout),
+        file,
+        syslog,
+    ));
+    Ok((
+        hub.clone(),
+        Handle {
+            ending: Arc::new(Ending { hub }),
+        },
+    ))
 }
 
 /// Steers the log. Cheap to clone.
@@ -193,7 +217,9 @@ impl Handle {
 
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handle").field("level", &self.level()).finish_non_exhaustive()
+        f.debug_struct("Handle")
+            .field("level", &self.level())
+            .finish_non_exhaustive()
     }
 }
 
@@ -220,7 +246,7 @@ mod tests {
         let dir = file::tests::scratch("lib");
         let path = dir.join("agent.log");
         let (hub, handle) = build(settings(&path)).unwrap();
-        tracing::subscriber::with_default(Subscriber::new(hub), || {
+        subscriber::tests::with(Subscriber::new(hub), || {
             tracing::debug!(target: "agent", "before");
             tracing::info!(target: "agent.server", payload = "n1", "New leader elected");
             handle.set_level(Level::Debug);
@@ -244,13 +270,26 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_written_is_refused() {
-        let error = build(settings(Path::new("/proc/nowhere/agent.log"))).err().unwrap();
-        assert!(error.to_string().starts_with("Failed to setup logging: open /proc/nowhere/agent.log: "), "{error}");
+        let error = build(settings(Path::new("/proc/nowhere/agent.log")))
+            .err()
+            .unwrap();
+        assert!(
+            error
+                .to_string()
+                .starts_with("Failed to setup logging: open /proc/nowhere/agent.log: "),
+            "{error}"
+        );
     }
 
     #[test]
     fn unknown_facilities_are_refused() {
-        let settings = Settings { syslog: Some("LOCAL9".into()), ..Settings::default() };
-        assert_eq!(build(settings).err().unwrap().to_string(), "Syslog setup error: invalid syslog facility: LOCAL9");
+        let settings = Settings {
+            syslog: Some("LOCAL9".into()),
+            ..Settings::default()
+        };
+        assert_eq!(
+            build(settings).err().unwrap().to_string(),
+            "Syslog setup error: invalid syslog facility: LOCAL9"
+        );
     }
 }

@@ -50,8 +50,19 @@ impl MonitorStream {
         let (sender, lines) = mpsc::channel(WAITING);
         let dropped = Arc::new(AtomicU64::new(0));
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        hub.add(Monitor { id, level, json, lines: sender, dropped: dropped.clone() });
-        MonitorStream { id, hub, lines, dropped }
+        hub.add(Monitor {
+            id,
+            level,
+            json,
+            lines: sender,
+            dropped: dropped.clone(),
+        });
+        MonitorStream {
+            id,
+            hub,
+            lines,
+            dropped,
+        }
     }
 
     /// The next line, with its newline. A value of many lines makes the text
@@ -81,11 +92,12 @@ impl Drop for MonitorStream {
 mod tests {
     use super::*;
     use crate::subscriber::Subscriber;
+    use crate::subscriber::tests::with;
 
     #[test]
     fn slow_readers_lose_lines_and_are_told_how_many() {
         let hub = Arc::new(Hub::new(Level::Error, false, None, None, None));
-        tracing::subscriber::with_default(Subscriber::new(hub.clone()), || {
+        with(Subscriber::new(hub.clone()), || {
             let mut slow = MonitorStream::new(hub.clone(), Level::Info, false);
             let mut json = MonitorStream::new(hub.clone(), Level::Debug, true);
             for n in 0..600 {
@@ -102,14 +114,18 @@ mod tests {
             assert!(slow.try_next().unwrap().ends_with("agent: again\n"));
             assert_eq!(slow.try_next(), None);
             assert_eq!(json.dropped(), 90);
-            assert!(json.try_next().unwrap().starts_with("{\"@level\":\"info\",\"@message\":\"line\""));
+            assert!(
+                json.try_next()
+                    .unwrap()
+                    .starts_with("{\"@level\":\"info\",\"@message\":\"line\"")
+            );
         });
     }
 
     #[test]
     fn the_level_falls_back_with_the_last_monitor() {
         let hub = Arc::new(Hub::new(Level::Warn, false, None, None, None));
-        tracing::subscriber::with_default(Subscriber::new(hub.clone()), || {
+        with(Subscriber::new(hub.clone()), || {
             let enabled = || tracing::enabled!(target: "agent", tracing::Level::DEBUG);
             assert!(!enabled());
             let one = MonitorStream::new(hub.clone(), Level::Debug, false);
@@ -122,12 +138,22 @@ mod tests {
         });
     }
 
-    #[tokio::test]
-    async fn readers_wait_for_lines() {
+    #[test]
+    fn readers_wait_for_lines() {
         let hub = Arc::new(Hub::new(Level::Warn, false, None, None, None));
-        let mut lines = MonitorStream::new(hub.clone(), Level::Info, false);
-        let reader = tokio::spawn(async move { lines.next().await });
-        tracing::subscriber::with_default(Subscriber::new(hub), || tracing::info!(target: "agent", "now"));
-        assert!(reader.await.unwrap().unwrap().ends_with("[INFO]  agent: now\n"));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        with(Subscriber::new(hub.clone()), || {
+            let mut lines = MonitorStream::new(hub.clone(), Level::Info, false);
+            let reader = runtime.spawn(async move {
+                let line = lines.next().await;
+                (line, lines)
+            });
+            tracing::info!(target: "agent", "now");
+            let (line, _lines) = runtime.block_on(reader).unwrap();
+            assert!(line.unwrap().ends_with("[INFO]  agent: now\n"));
+        });
     }
 }

@@ -56,9 +56,17 @@ impl Pipe {
     /// Starts the thread that writes to `sink`; with `held` it does not write
     /// before [`Pipe::release`].
     pub(crate) fn start(name: &str, sink: impl Sink, limit: usize, held: bool) -> io::Result<Pipe> {
-        let shared = Arc::new(Shared { state: Mutex::new(State { held, ..State::default() }), ..Shared::default() });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                held,
+                ..State::default()
+            }),
+            ..Shared::default()
+        });
         let far = shared.clone();
-        thread::Builder::new().name(name.to_owned()).spawn(move || run(&far, sink))?;
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(&far, sink))?;
         Ok(Pipe { shared, limit })
     }
 
@@ -101,7 +109,12 @@ impl Pipe {
             if state.held || left.is_zero() {
                 return false;
             }
-            state = self.shared.done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .shared
+                .done
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 }
@@ -123,14 +136,20 @@ fn run(shared: &Shared, mut sink: impl Sink) {
         let (dropped, reopen) = {
             let mut state = shared.lock();
             while !(state.ended || !state.held && (state.reopen || !state.waiting.is_empty())) {
-                state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = shared
+                    .work
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             if state.ended && state.waiting.is_empty() {
                 return;
             }
             std::mem::swap(&mut state.waiting, &mut lines);
             state.writing = true;
-            (std::mem::take(&mut state.dropped), std::mem::take(&mut state.reopen))
+            (
+                std::mem::take(&mut state.dropped),
+                std::mem::take(&mut state.reopen),
+            )
         };
         let now = SystemTime::now();
         let mut result = if reopen { sink.reopen(now) } else { Ok(()) };
@@ -164,7 +183,9 @@ pub(crate) struct Stdout(File);
 
 impl Stdout {
     pub(crate) fn open() -> io::Result<Stdout> {
-        Ok(Stdout(File::from(io::stdout().as_fd().try_clone_to_owned()?)))
+        Ok(Stdout(File::from(
+            io::stdout().as_fd().try_clone_to_owned()?,
+        )))
     }
 }
 
@@ -176,7 +197,9 @@ impl Sink for Stdout {
                 Ok(written) => lines = &lines[written..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Another program may have set the terminal to non-blocking.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(5)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    thread::sleep(Duration::from_millis(5))
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -201,7 +224,9 @@ mod tests {
 
     impl Sink for Slow {
         fn write(&mut self, lines: &[u8], _: SystemTime) -> io::Result<()> {
-            self.seen.send(String::from_utf8_lossy(lines).into_owned()).map_err(io::Error::other)?;
+            self.seen
+                .send(String::from_utf8_lossy(lines).into_owned())
+                .map_err(io::Error::other)?;
             self.permits.recv().map_err(io::Error::other)
         }
         fn reopen(&mut self, _: SystemTime) -> io::Result<()> {
@@ -212,7 +237,11 @@ mod tests {
     fn slow(limit: usize, held: bool) -> (Pipe, mpsc::Receiver<String>, mpsc::Sender<()>) {
         let (seen, sees) = mpsc::channel();
         let (permit, permits) = mpsc::channel();
-        (Pipe::start("test", Slow { seen, permits }, limit, held).unwrap(), sees, permit)
+        (
+            Pipe::start("test", Slow { seen, permits }, limit, held).unwrap(),
+            sees,
+            permit,
+        )
     }
 
     #[test]
@@ -238,7 +267,10 @@ mod tests {
         let (pipe, sees, permit) = slow(100, true);
         pipe.push(b"a\n");
         pipe.push(b"b\n");
-        assert!(!pipe.flush(Duration::from_secs(60)), "does not wait while held");
+        assert!(
+            !pipe.flush(Duration::from_secs(60)),
+            "does not wait while held"
+        );
         assert!(sees.try_recv().is_err());
         permit.send(()).unwrap();
         pipe.release();

@@ -18,8 +18,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Names of the facilities of RFC 3164, by their numbers; 12 to 15 have none.
 const FACILITIES: [&str; 24] = [
-    "KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV", "FTP", "", "", "",
-    "", "LOCAL0", "LOCAL1", "LOCAL2", "LOCAL3", "LOCAL4", "LOCAL5", "LOCAL6", "LOCAL7",
+    "KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV",
+    "FTP", "", "", "", "", "LOCAL0", "LOCAL1", "LOCAL2", "LOCAL3", "LOCAL4", "LOCAL5", "LOCAL6",
+    "LOCAL7",
 ];
 
 /// Sends messages in the form of RFC 3164, without the time: the receiver has
@@ -40,8 +41,12 @@ struct Link {
 
 impl Syslog {
     pub(crate) fn connect(facility: &str, name: &str) -> Result<Syslog, Error> {
-        let number = facility_number(facility).ok_or_else(|| Error::Facility(facility.to_owned()))?;
-        let socket = open(Path::new(SOCKET)).map_err(|source| Error::Syslog { path: SOCKET, source })?;
+        let number =
+            facility_number(facility).ok_or_else(|| Error::Facility(facility.to_owned()))?;
+        let socket = open(Path::new(SOCKET)).map_err(|source| Error::Syslog {
+            path: SOCKET,
+            source,
+        })?;
         Ok(Self::new(number, name, Path::new(SOCKET), socket))
     }
 
@@ -50,7 +55,11 @@ impl Syslog {
             facility,
             tag: format!("{name}[{}]: ", std::process::id()),
             path,
-            link: Mutex::new(Link { socket: Some(socket), tried: Instant::now(), message: Vec::new() }),
+            link: Mutex::new(Link {
+                socket: Some(socket),
+                tried: Instant::now(),
+                message: Vec::new(),
+            }),
         }
     }
 
@@ -87,7 +96,9 @@ fn open(path: &Path) -> std::io::Result<UnixDatagram> {
 }
 
 fn facility_number(name: &str) -> Option<u8> {
-    let at = FACILITIES.iter().position(|known| !known.is_empty() && known.eq_ignore_ascii_case(name))?;
+    let at = FACILITIES
+        .iter()
+        .position(|known| !known.is_empty() && known.eq_ignore_ascii_case(name))?;
     u8::try_from(at).ok()
 }
 
@@ -104,7 +115,9 @@ const fn severity(level: Level) -> u8 {
 
 fn message(out: &mut Vec<u8>, facility: u8, level: Level, tag: &str, text: &[u8]) {
     out.clear();
-    out.extend_from_slice(format!("<{}>", u32::from(facility) * 8 + u32::from(severity(level))).as_bytes());
+    out.extend_from_slice(
+        format!("<{}>", u32::from(facility) * 8 + u32::from(severity(level))).as_bytes(),
+    );
     out.extend_from_slice(tag.as_bytes());
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     let room = LONGEST.saturating_sub(out.len());
@@ -130,19 +143,38 @@ mod tests {
             ("DAEMON", Level::Debug, "<30>"),
             ("KERN", Level::Trace, "<7>"),
         ] {
-            message(&mut out, facility_number(facility).unwrap(), level, "lictor[7]: ", b"agent: message: a=1\n");
-            assert_eq!(String::from_utf8_lossy(&out), format!("{start}lictor[7]: agent: message: a=1"));
+            message(
+                &mut out,
+                facility_number(facility).unwrap(),
+                level,
+                "lictor[7]: ",
+                b"agent: message: a=1\n",
+            );
+            assert_eq!(
+                String::from_utf8_lossy(&out),
+                format!("{start}lictor[7]: agent: message: a=1")
+            );
         }
         assert_eq!(facility_number("LOCAL8"), None);
         assert_eq!(facility_number(""), None);
-        message(&mut out, 16, Level::Info, "lictor[7]: ", "ä".repeat(LONGEST).as_bytes());
+        message(
+            &mut out,
+            16,
+            Level::Info,
+            "lictor[7]: ",
+            "ä".repeat(LONGEST).as_bytes(),
+        );
         assert!(out.len() <= LONGEST && out.len() > LONGEST - 2);
         assert!(std::str::from_utf8(&out).is_ok());
     }
 
     #[test]
     fn a_syslog_started_anew_is_found() {
-        let path: &'static Path = Box::leak(crate::file::tests::scratch("syslog").join("log").into_boxed_path());
+        let path: &'static Path = Box::leak(
+            crate::file::tests::scratch("syslog")
+                .join("log")
+                .into_boxed_path(),
+        );
         let first = UnixDatagram::bind(path).unwrap();
         let syslog = Syslog::new(16, "lictor", path, open(path).unwrap());
         let id = std::process::id();

@@ -26,11 +26,16 @@ fn civil(days: u64) -> (u64, u64, u64) {
     // 719468 days lie between 0000-03-01 and 1970-01-01.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / DAYS_OF_400_YEARS, shifted % DAYS_OF_400_YEARS);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
@@ -51,7 +56,10 @@ mod tests {
         assert_eq!(shown(951_827_696_000_000, 3), "2000-02-29T12:34:56.000Z");
         assert_eq!(shown(951_868_800_000_000, 0), "2000-03-01T00:00:00Z");
         assert_eq!(shown(1_795_260_156_134_978, 3), "2026-11-21T11:22:36.134Z");
-        assert_eq!(shown(1_795_260_156_091_978, 6), "2026-11-21T11:22:36.091978Z");
+        assert_eq!(
+            shown(1_795_260_156_091_978, 6),
+            "2026-11-21T11:22:36.091978Z"
+        );
         assert_eq!(shown(4_107_542_399_000_000, 0), "2100-02-28T23:59:59Z");
         assert_eq!(shown(4_107_542_400_000_000, 0), "2100-03-01T00:00:00Z");
     }

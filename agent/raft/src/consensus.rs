@@ -2,7 +2,7 @@
 
 use crate::config::config;
 use crate::directory;
-use crate::disk::RealFs;
+use crate::disk::{Fs, Lock, RealFs};
 use crate::error::{FatalError, ProposeError, ReadError, ServeError, StartError};
 use crate::log::{LogCloser, LogStore, Shared};
 use crate::machine::{Link, Machine, SnapshotData};
@@ -108,7 +108,7 @@ struct Inner {
     store: Option<Arc<SnapshotStore>>,
     closer: Option<LogCloser>,
     /// Held while the directory is in use.
-    lock: Mutex<Option<std::fs::File>>,
+    lock: Mutex<Option<Lock>>,
     /// The only voter leads, and all that was committed is applied: its own view is the truth.
     sole: AtomicBool,
     /// Changes of the servers that were begun and not ended: until then nobody is alone.
@@ -135,6 +135,15 @@ impl Consensus {
         publish: Arc<dyn Publish>,
         transport: Arc<dyn Transport>,
     ) -> Result<Consensus, StartError> {
+        Consensus::start_on(Arc::new(RealFs), options, publish, transport).await
+    }
+
+    pub(crate) async fn start_on(
+        fs: Arc<dyn Fs>,
+        options: Options,
+        publish: Arc<dyn Publish>,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Consensus, StartError> {
         let Options { server, storage, bootstrap, multiplier, snapshot_threshold, trailing_logs } = options;
         let id = server.id();
         let memory = storage == Storage::Memory;
@@ -151,8 +160,8 @@ impl Consensus {
             Storage::Directory(dir) => {
                 let (epoch, own, at) = (link.next_epoch(), server.node_id.clone(), dir.clone());
                 let open = move || -> Result<_, StartError> {
-                    let lock = directory::lock(&at)?;
-                    Ok((lock, directory::open(Arc::new(RealFs), &at, Some(&own), epoch)?))
+                    let lock = directory::lock(&*fs, &at)?;
+                    Ok((lock, directory::open(fs, &at, Some(&own), epoch)?))
                 };
                 let joined = tokio::task::spawn_blocking(open).await;
                 let (lock, opened) = joined.map_err(|e| StartError::Raft(e.to_string()))??;

@@ -1,11 +1,11 @@
 //! The directory of a server: whose it is, its log and its snapshots, checked against each other.
 
-use crate::disk::{Fs, Guard, write_whole};
+use crate::disk::{Fs, Guard, Lock, write_whole};
 use crate::error::StartError;
 use crate::format::{self, Unreadable};
 use crate::log::{Content, LogFile};
 use crate::snapshot::{Floor, Loaded, SnapshotStore};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,17 +30,14 @@ pub(crate) struct Opened {
     pub(crate) floor: Arc<Floor>,
 }
 
-/// Keeps other processes out until it is dropped. The system lifts it when the process ends.
-pub(crate) fn lock(dir: &Path) -> Result<File, StartError> {
-    std::fs::create_dir_all(dir).map_err(|e| StartError::io(dir, e))?;
+/// Keeps other processes out of the directory, which is made if need be.
+pub(crate) fn lock(fs: &dyn Fs, dir: &Path) -> Result<Lock, StartError> {
+    fs.make_dir(dir).map_err(|e| StartError::io(dir, e))?;
     let path = dir.join(LOCK);
-    let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = opened.map_err(|e| StartError::io(&path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StartError::Locked { dir: dir.to_path_buf() }),
-        Err(TryLockError::Error(error)) => Err(StartError::io(path, error)),
-    }
+    fs.lock(&path).map_err(|e| match e {
+        TryLockError::WouldBlock => StartError::Locked { dir: dir.to_path_buf() },
+        TryLockError::Error(error) => StartError::io(path, error),
+    })
 }
 
 /// Opens a directory, or makes it for the server `own`. Without `own` it must be there and may be
@@ -105,6 +102,7 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, own: Option<&str>, epoch: u64) -
         write_whole(&*fs, dir, "header.tmp", HEADER, |out| out.write_all(&bytes))
             .map_err(|e| StartError::io(&header, e))?;
     }
+    found.store.tidy().map_err(|e| StartError::io(&snapshots, e))?;
     for (file, why) in &found.damaged {
         tracing::warn!(file = %file.display(), "a snapshot is damaged ({why}); an older one and the log replace it");
     }

@@ -126,10 +126,11 @@ fn record_head(index: u64, mut bytes: &[u8]) -> Result<(u64, u8, &[u8]), Unreada
     if sum != crc(&[&index.to_le_bytes(), bytes]) {
         return damaged("its checksum is wrong");
     }
-    let [version, kind] = take(&mut bytes)?;
+    let [version] = take(&mut bytes)?;
     if version != RECORD {
         return Err(Unreadable::Newer { found: version.into(), known: RECORD.into() });
     }
+    let [kind] = take(&mut bytes)?;
     Ok((u64::from_le_bytes(take(&mut bytes)?), kind, bytes))
 }
 

@@ -32,7 +32,10 @@ pub struct Recovered {
 /// one rename, so a recovery that was broken off has either not happened or is complete.
 pub fn recover(dir: &Path, voters: &[ServerInfo], learners: &[ServerInfo]) -> Result<Recovered, StartError> {
     let membership = members(voters, learners)?;
-    let _lock = directory::lock(dir)?;
+    if !dir.is_dir() {
+        return Err(StartError::Servers(format!("there is no data directory {}", dir.display())));
+    }
+    let _lock = directory::lock(&RealFs, dir)?;
     let opened = directory::open(Arc::new(RealFs), dir, None, 1)?;
     let mut log = opened.log;
     let failed = |e| StartError::io(dir, e);

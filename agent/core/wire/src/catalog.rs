@@ -166,7 +166,7 @@ pub struct NodeService {
     #[serde(rename = "Meta")]
     pub meta: Option<StrMap>,
     /// The port, or zero.
-    #[serde(rename = "Port")]
+    #[serde(rename = "Port", skip_serializing_if = "is_default")]
     pub port: i64,
     /// A unix socket in place of address and port.
     #[serde(rename = "SocketPath", skip_serializing_if = "Str::is_empty")]

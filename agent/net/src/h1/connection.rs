@@ -73,26 +73,28 @@ pub(crate) async fn serve<S: HttpService>(
     let mut timer = pin!(sleep_until(start));
     let mut first = true;
     loop {
-        let heard = wire.hear(timer.as_mut(), settings, control, first).await;
+        // What is not needed while the answer is made ends with this block: a waiting connection
+        // pays for all that is in scope.
+        let (mut asked, request) = {
+            let heard = wire.hear(timer.as_mut(), settings, control, first).await;
+            let asked = match heard {
+                Heard::Head(bytes) => head::parse(&bytes).map(|h| wire.ask(h, &settings.peer)),
+                Heard::Http2 => return End::Http2(wire.stream, wire.inbox.freeze(), service),
+                Heard::Reject(reject) => Err(reject),
+                Heard::Nothing => {
+                    wire.finish(timer, false).await;
+                    return End::Closed;
+                }
+            };
+            match asked {
+                Ok(asked) => asked,
+                Err(reject) => {
+                    wire.refuse(timer, reject).await;
+                    return End::Closed;
+                }
+            }
+        };
         first = false;
-        // What is not needed while the answer is made is not kept: hence no match around it.
-        let asked = match heard {
-            Heard::Head(bytes) => head::parse(&bytes).map(|h| wire.ask(h, &settings.peer)),
-            Heard::Http2 => return End::Http2(wire.stream, wire.inbox.freeze(), service),
-            Heard::Reject(reject) => Err(reject),
-            Heard::Nothing => {
-                wire.finish(timer, false).await;
-                return End::Closed;
-            }
-        };
-        let (mut asked, request) = match asked {
-            Ok(asked) => asked,
-            Err(reject) => {
-                wire.refuse(timer.as_mut(), &reject.answer()).await;
-                wire.finish(timer, true).await;
-                return End::Closed;
-            }
-        };
         let call = pin!(service.answer(request));
         let done = wire
             .exchange(timer.as_mut(), &mut asked, call, settings, control)
@@ -371,7 +373,7 @@ impl Wire {
             } else {
                 encode::framing(parts.status, version != Version::HTTP_10, head_only, exact)
             };
-            let keep = keep && framing != Framing::ToClose && !head::connection(&parts.headers).0;
+            let keep = keep && framing != Framing::ToClose && !head::says_close(&parts.headers);
             let after = if keep { After::Keep } else { After::Close };
             let mut bytes = scratch::take_output();
             scratch::with_date(|date| {
@@ -424,9 +426,10 @@ impl Wire {
         }
     }
 
-    /// Sends an answer to what is no request. If it cannot be sent, that is that.
-    async fn refuse(&mut self, mut timer: Pin<&mut Sleep>, answer: &str) {
+    /// Sends an answer to what is no request, and closes. If it cannot be sent, that is that.
+    async fn refuse(&mut self, mut timer: Pin<&mut Sleep>, reject: Reject) {
         let until = Instant::now() + LINGER;
+        let answer = reject.answer();
         let mut rest = answer.as_bytes();
         poll_fn(|cx| {
             while !rest.is_empty() {
@@ -439,6 +442,7 @@ impl Wire {
             Poll::Ready(())
         })
         .await;
+        self.finish(timer, true).await;
     }
 
     /// Closes the connection; with `linger` only after the client has, or shortly after.

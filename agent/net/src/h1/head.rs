@@ -116,19 +116,20 @@ pub(crate) fn parse(bytes: &Bytes) -> Result<Head, Reject> {
         return Err(BAD); // this is no proxy
     }
     let uri = uri(bytes, target)?;
-    let headers = headers(bytes, fields)?;
+    let (headers, facts) = headers(bytes, fields)?;
 
     let http11 = version == Version::HTTP_11;
-    host(&headers, http11)?;
-    let (coding, both) = coding(&headers, http11)?;
-    let (close, keep) = connection(&headers);
-    let expects_continue = match headers.get(EXPECT) {
-        None => false,
-        Some(v) if v.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
-            http11 && coding != Coding::Length(0)
-        }
-        Some(_) => return Err(Reject::Expectation),
+    if http11 && facts.hosts == 0 {
+        return Err(Reject::BadRequest("missing required Host header"));
+    }
+    let coding = match facts.codings {
+        0 => Coding::Length(facts.length.unwrap_or(0)),
+        _ if !http11 => return Err(BAD),
+        1 => Coding::Chunked,
+        _ => return Err(Reject::TransferEncoding),
     };
+    // Two ways to tell the length: somebody on the way may have taken the other one.
+    let both = facts.codings > 0 && facts.length.is_some();
 
     let mut request = Request::new(());
     *request.method_mut() = method;
@@ -138,8 +139,8 @@ pub(crate) fn parse(bytes: &Bytes) -> Result<Head, Reject> {
     Ok(Head {
         request,
         coding,
-        keep_alive: !close && !both && (http11 || keep),
-        expects_continue,
+        keep_alive: !facts.close && !both && (http11 || facts.keep),
+        expects_continue: facts.expects_continue && http11 && coding != Coding::Length(0),
     })
 }
 
@@ -206,7 +207,79 @@ fn escape(target: &[u8]) -> Vec<u8> {
     out
 }
 
-fn headers(head: &Bytes, fields: &[u8]) -> Result<HeaderMap, Reject> {
+/// What the fields say about the request's own framing and connection.
+#[derive(Default)]
+struct Facts {
+    hosts: usize,
+    length: Option<u64>,
+    codings: usize,
+    close: bool,
+    keep: bool,
+    expects_continue: bool,
+}
+
+impl Facts {
+    /// Reads a field, if it is one of ours. RFC 9112, section 6.3, for what is refused.
+    fn read(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Reject> {
+        match *name {
+            HOST => {
+                self.hosts += 1;
+                if self.hosts > 1 {
+                    return Err(Reject::BadRequest("too many Host headers"));
+                }
+                if !value.iter().all(|b| in_host(*b)) {
+                    return Err(Reject::BadRequest("malformed Host header"));
+                }
+            }
+            CONTENT_LENGTH => {
+                let n = length(value).ok_or(Reject::BadRequest(""))?;
+                if self.length.is_some_and(|before| before != n) {
+                    return Err(Reject::BadRequest(""));
+                }
+                self.length = Some(n);
+            }
+            TRANSFER_ENCODING => {
+                if !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Reject::TransferEncoding);
+                }
+                self.codings += 1;
+            }
+            CONNECTION => options(value, &mut self.close, &mut self.keep),
+            EXPECT => {
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Reject::Expectation);
+                }
+                self.expects_continue = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Digits alone, unlike what Rust's own parser takes.
+fn length(value: &[u8]) -> Option<u64> {
+    if !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Bytes of a host and port (RFC 3986, section 3.2.2), as Go takes them.
+fn in_host(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(&b)
+}
+
+/// The options of a `Connection` field.
+fn options(value: &[u8], close: &mut bool, keep: &mut bool) {
+    for option in value.split(|b| *b == b',') {
+        let option = option.trim_ascii();
+        *close |= option.eq_ignore_ascii_case(b"close");
+        *keep |= option.eq_ignore_ascii_case(b"keep-alive");
+    }
+}
+
+fn headers(head: &Bytes, fields: &[u8]) -> Result<(HeaderMap, Facts), Reject> {
     let mut some = [httparse::EMPTY_HEADER; FIELDS];
     match httparse::parse_headers(fields, &mut some) {
         Ok(httparse::Status::Complete((_, found))) => collect(head, found),
@@ -222,72 +295,29 @@ fn headers(head: &Bytes, fields: &[u8]) -> Result<HeaderMap, Reject> {
     }
 }
 
-fn collect(head: &Bytes, found: &[httparse::Header<'_>]) -> Result<HeaderMap, Reject> {
+fn collect(head: &Bytes, found: &[httparse::Header<'_>]) -> Result<(HeaderMap, Facts), Reject> {
     let mut headers = HeaderMap::with_capacity(found.len());
+    let mut facts = Facts::default();
     for field in found {
         let name = HeaderName::from_bytes(field.name.as_bytes())
             .map_err(|_| Reject::BadRequest("invalid header name"))?;
+        facts.read(&name, field.value)?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
             .map_err(|_| Reject::BadRequest("invalid header value"))?;
         headers
             .try_append(name, value)
             .map_err(|_| Reject::TooLarge)?;
     }
-    Ok(headers)
+    Ok((headers, facts))
 }
 
-fn host(headers: &HeaderMap, http11: bool) -> Result<(), Reject> {
-    let mut values = headers.get_all(HOST).iter();
-    match (values.next(), values.next()) {
-        (None, _) if http11 => Err(Reject::BadRequest("missing required Host header")),
-        (None, _) => Ok(()),
-        (Some(_), Some(_)) => Err(Reject::BadRequest("too many Host headers")),
-        (Some(host), None) if host.as_bytes().iter().all(|b| in_host(*b)) => Ok(()),
-        (Some(_), None) => Err(Reject::BadRequest("malformed Host header")),
-    }
-}
-
-/// Bytes of a host and port (RFC 3986, section 3.2.2), as Go takes them.
-fn in_host(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(&b)
-}
-
-/// How the body is delimited (RFC 9112, section 6.3), and whether both ways were given.
-fn coding(headers: &HeaderMap, http11: bool) -> Result<(Coding, bool), Reject> {
-    let mut length = None;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        let digits = value.as_bytes();
-        let n = (!digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
-            .then(|| value.to_str().ok()?.parse::<u64>().ok())
-            .flatten()
-            .ok_or(Reject::BadRequest(""))?;
-        if length.is_some_and(|before| before != n) {
-            return Err(Reject::BadRequest(""));
-        }
-        length = Some(n);
-    }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok((Coding::Length(length.unwrap_or(0)), false)),
-        (Some(_), _) if !http11 => Err(Reject::BadRequest("")),
-        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-            Ok((Coding::Chunked, length.is_some()))
-        }
-        _ => Err(Reject::TransferEncoding),
-    }
-}
-
-/// Whether `Connection` says close, and whether it says keep-alive.
-pub(crate) fn connection(headers: &HeaderMap) -> (bool, bool) {
+/// Whether an answer's own `Connection` says close.
+pub(crate) fn says_close(headers: &HeaderMap) -> bool {
     let (mut close, mut keep) = (false, false);
     for value in headers.get_all(CONNECTION) {
-        for option in value.as_bytes().split(|b| *b == b',') {
-            let option = option.trim_ascii();
-            close |= option.eq_ignore_ascii_case(b"close");
-            keep |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
+        options(value.as_bytes(), &mut close, &mut keep);
     }
-    (close, keep)
+    close
 }
 
 fn is_token(b: u8) -> bool {

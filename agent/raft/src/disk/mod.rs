@@ -7,7 +7,7 @@ pub(crate) use guard::{Guard, Guarded, guarded};
 
 use redb::StorageBackend;
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -30,8 +30,24 @@ pub(crate) trait Fs: Debug + Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Keeps others out of what this file stands for, until the lock is dropped or the process ends.
+    fn lock(&self, path: &Path) -> Result<Lock, TryLockError>;
     /// The file of a database, made if it is not there.
     fn database(&self, path: &Path) -> io::Result<Box<dyn StorageBackend>>;
+}
+
+/// Others are kept out while this is held.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: Option<File>,
+}
+
+#[cfg(test)]
+impl Lock {
+    /// For a disk that nobody shares.
+    pub(crate) fn none() -> Lock {
+        Lock { _file: None }
+    }
 }
 
 /// A file being written.
@@ -81,6 +97,13 @@ impl Fs for RealFs {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> Result<Lock, TryLockError> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(TryLockError::Error)?;
+        file.try_lock()?;
+        Ok(Lock { _file: Some(file) })
     }
 
     fn database(&self, path: &Path) -> io::Result<Box<dyn StorageBackend>> {

@@ -198,6 +198,23 @@ impl LogFile {
     }
 }
 
+#[cfg(test)]
+impl LogFile {
+    /// Writes what a later version of the tables, or of a record in them, would.
+    pub(crate) fn write_newer(&mut self, record: bool) {
+        let mut batch = self.begin().unwrap();
+        if record {
+            let mut bytes = vec![0, 0, 0, 0, format::RECORD + 1];
+            let sum = crc32fast::hash(&[&0_u64.to_le_bytes(), &bytes[4..]].concat());
+            bytes[..4].copy_from_slice(&sum.to_le_bytes());
+            batch.txn.open_table(RECORDS).unwrap().insert(0, bytes.as_slice()).unwrap();
+        } else {
+            batch.put(format::KEY_FORMAT, &format::write_log_format(format::LOG + 1)).unwrap();
+        }
+        batch.commit().unwrap();
+    }
+}
+
 impl Batch<'_> {
     /// Makes the tables of a new file.
     fn found(mut self) -> io::Result<()> {

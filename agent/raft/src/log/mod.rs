@@ -109,20 +109,27 @@ impl LogStore {
         floor: Arc<Floor>,
         fatal: watch::Sender<Option<Arc<str>>>,
     ) -> io::Result<(LogStore, LogCloser)> {
-        let (jobs, received) = mpsc::channel(JOBS);
-        let shared = LogStore::shared(&file, content);
-        let writer = Writer::new(file, shared.clone(), fatal);
+        let (log, writer, received) = LogStore::parts(file, content, floor, fatal);
         std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || writer.run(received))?;
-        Ok((LogStore { shared, durable: Some(Durable { jobs: jobs.clone(), floor }) }, LogCloser { jobs }))
+        let closer = log.durable.as_ref().map(|durable| LogCloser { jobs: durable.jobs.clone() });
+        Ok((log, closer.ok_or_else(stopped)?))
     }
 
-    /// What a store, its readers and its writer share.
-    pub(crate) fn shared(file: &LogFile, content: &Content) -> Arc<Shared> {
-        Arc::new(Shared {
+    /// A log in a file, and what its thread runs.
+    pub(crate) fn parts(
+        file: LogFile,
+        content: &Content,
+        floor: Arc<Floor>,
+        fatal: watch::Sender<Option<Arc<str>>>,
+    ) -> (LogStore, Writer, mpsc::Receiver<Job>) {
+        let (jobs, received) = mpsc::channel(JOBS);
+        let shared = Arc::new(Shared {
             tail: Mutex::new(Tail::of(content)),
             vote: Mutex::new(content.vote),
             file: RwLock::new(Some(file.reader())),
-        })
+        });
+        let writer = Writer::new(file, shared.clone(), fatal);
+        (LogStore { shared, durable: Some(Durable { jobs, floor }) }, writer, received)
     }
 
     /// What the status tells of the log.

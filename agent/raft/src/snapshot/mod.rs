@@ -134,9 +134,6 @@ impl SnapshotStore {
         let failed = |e| StartError::io(dir, e);
         fs.make_dir(dir).map_err(failed)?;
         let names = fs.list(dir).map_err(failed)?;
-        for leftover in names.iter().filter(|name| name.ends_with(ASIDE)) {
-            fs.remove(&dir.join(leftover)).map_err(failed)?;
-        }
         let mut ids: Vec<LogId> = names.iter().filter_map(|n| parse(n)).collect();
         ids.sort_by_key(|id| std::cmp::Reverse((id.index, term_of(id))));
         let (mut newest, mut kept, mut damaged) = (None, Vec::new(), Vec::new());
@@ -180,6 +177,14 @@ impl SnapshotStore {
     fn set_floor(&self) {
         let kept = self.kept();
         self.floor.set(kept.get(KEEP - 1).and_then(|k| k.head.last));
+    }
+
+    /// Removes what an interrupted write has left behind.
+    pub(crate) fn tidy(&self) -> io::Result<()> {
+        for leftover in self.fs.list(&self.dir)?.iter().filter(|name| name.ends_with(ASIDE)) {
+            self.fs.remove(&self.dir.join(leftover))?;
+        }
+        Ok(())
     }
 
     /// Nothing is written any more once this returned. It blocks until what is being written is.
