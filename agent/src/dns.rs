@@ -47,7 +47,7 @@ impl Source for State {
     async fn consistent_view(&self) -> Result<Option<Arc<View>>, SourceError> {
         let gone = || SourceError::Unavailable("the agent is ending".into());
         let shared = self.0.upgrade().ok_or_else(gone)?;
-        shared.store.ready_for(Consistency::Default).await.map_err(|e| SourceError::Unavailable(e.to_string().into()))?;
+        shared.store.ready_for(Consistency::Default).await.map_err(|e| SourceError::Unavailable(e.to_string()))?;
         Ok(Some(shared.store.view()))
     }
 }

@@ -1,7 +1,5 @@
 //! Dates as texts, in UTC.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 /// Year, month and day of a day since 1970-01-01 (Howard Hinnant's civil-from-days).
 fn civil(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
@@ -21,26 +19,14 @@ pub fn date_time(secs: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {h:02}:{m:02}:{s:02}")
 }
 
-/// `2026-01-02T15:04:05.123Z`, with this many digits behind the second.
-pub fn rfc3339(at: SystemTime, digits: usize) -> String {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let text = date_time(since.as_secs()).replace(' ', "T");
-    let nanos = format!("{:09}", since.subsec_nanos());
-    if digits == 0 { format!("{text}Z") } else { format!("{text}.{}Z", &nanos[..digits.min(9)]) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn dates_are_right() {
         assert_eq!(date_time(0), "1970-01-01 00:00:00");
         assert_eq!(date_time(951_827_696), "2000-02-29 12:34:56");
         assert_eq!(date_time(1_795_260_156), "2026-11-21 11:22:36");
-        let at = UNIX_EPOCH + Duration::from_millis(1_795_260_156_134);
-        assert_eq!(rfc3339(at, 3), "2026-11-21T11:22:36.134Z");
-        assert_eq!(rfc3339(at, 0), "2026-11-21T11:22:36Z");
     }
 }

@@ -110,11 +110,6 @@ impl Watches {
     pub fn len(&self) -> usize {
         self.lock().slots.len()
     }
-
-    /// Whether nobody waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 impl Slot {
@@ -197,7 +192,7 @@ mod tests {
         all.wake(&touched(&[WatchKey::Nodes]));
         assert!(db.changed().now_or_never().is_some());
         drop((web, db));
-        assert!(all.is_empty());
+        assert_eq!(all.len(), 0);
     }
 
     #[test]

@@ -1,1 +1,34 @@
-//! Part of Lictor.
+//! What the integration tests share: agents as child processes, requests, DNS questions, targets
+//! for checks, and waiting.
+//!
+//! The tests see what a user sees: the built programs, their ports and their files. Nothing here
+//! reaches into the agent. Rules: every agent has ports and folders of its own and is ended by its
+//! process number when its [`Agent`] goes; nothing sleeps and hopes, everything waits for a
+//! condition with a deadline ([`until`]); and where a test fails the agent's log is shown.
+
+mod agent;
+mod binary;
+mod cli;
+mod dns;
+mod files;
+mod peer;
+mod ports;
+mod raw;
+mod reply;
+mod target;
+mod wait;
+
+pub use agent::{Agent, Builder, Exit};
+pub use binary::{demo_binary, lictor_binary, workspace};
+pub use cli::{Output, run};
+pub use dns::{Answer, Question, Record};
+pub use files::Folder;
+pub use peer::peer;
+pub use ports::free_port;
+pub use raw::{Raw, exchange};
+pub use reply::{Body, Reply};
+pub use target::{HttpTarget, TcpTarget};
+pub use wait::{DEADLINE, until, until_for};
+
+pub use lictor_client::Method;
+pub use serde_json::{Value, json};

@@ -4,7 +4,7 @@
 //! case they have: clients that mix the case of questions compare it. The host of an SRV record is
 //! written in full, as RFC 2782 wants, and what comes later may point into it.
 
-use crate::record::{Data, Dn, Record, Reply};
+use crate::record::{Data, Record, Reply};
 use std::net::IpAddr;
 
 /// What a reply repeats of the question, and the flags that do not depend on the answer.
@@ -20,20 +20,14 @@ pub struct Head<'a> {
     pub checking_disabled: bool,
     /// The labels of the name, in the case it was asked in (RFC 1035, 3.1, without the root).
     pub name: &'a [u8],
-    /// Where among them the domain begins that records may be below.
-    pub domain_at: usize,
+    /// The labels of the domain that names of records may be below.
+    pub domain: &'a [u8],
     /// The number of the type.
     pub kind: u16,
     /// The number of the class.
     pub class: u16,
     /// What the OPT record says, where the question has one.
     pub edns: Option<EdnsReply>,
-}
-
-impl Head<'_> {
-    fn domain(&self) -> &[u8] {
-        self.name.get(self.domain_at..).unwrap_or_default()
-    }
 }
 
 /// The OPT record of a reply (RFC 6891).
@@ -150,7 +144,7 @@ pub(crate) fn write_parts<'r>(
 /// The length of a reply with every name in full.
 pub(crate) fn plain_len<'r>(head: &Head<'_>, records: impl Iterator<Item = &'r Record>) -> usize {
     let question = head.name.len() + 1;
-    let domain = head.domain();
+    let domain = head.domain;
     let opt = head.edns.as_ref().map_or(0, |edns| 11 + subnet_len(edns.subnet));
     let owner = |record: &Record| record.name.as_ref().map_or(question, |name| name.len_in(domain));
     let records: usize = records.map(|r| owner(r) + 10 + data_len(&r.data, domain)).sum();
@@ -195,7 +189,7 @@ impl Writer<'_> {
     }
 
     fn record(&mut self, record: &Record, head: &Head<'_>) {
-        let domain = head.domain();
+        let domain = head.domain;
         match &record.name {
             // The question stands right behind the header.
             None if !self.slots.is_empty() && !head.name.is_empty() => self.word(0xc000 | 12),
@@ -343,7 +337,7 @@ impl Writer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::SoaData;
+    use crate::record::{Dn, SoaData};
     use hickory_proto::op::{Message, ResponseCode};
     use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
     use hickory_proto::rr::{RData, RecordType};
@@ -364,7 +358,7 @@ mod tests {
             recursion_available: false,
             checking_disabled: false,
             name,
-            domain_at: name.len() - 7,
+            domain: &name[name.len() - 7..],
             kind: RecordType::SRV.into(),
             class: 1,
             edns,

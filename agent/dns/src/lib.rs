@@ -13,6 +13,7 @@
 
 pub mod answer;
 mod cache;
+mod datagram;
 pub mod encode;
 pub mod name;
 pub mod record;

@@ -49,6 +49,8 @@ pub enum Wanted {
     Virtual {
         /// Its name.
         name: Str,
+        /// The datacenter, if one is named.
+        datacenter: Option<Str>,
     },
     /// A prepared query.
     Query {
@@ -101,7 +103,7 @@ fn read_own(labels: &[&[u8]], kind: RecordType) -> Wanted {
                 _ => None,
             },
             b"virtual" => match head {
-                [name] => text(name).map(|name| Wanted::Virtual { name }),
+                [name] => text(name).map(|name| Wanted::Virtual { name, datacenter }),
                 _ => None,
             },
             b"ingress" => None,
@@ -283,7 +285,8 @@ mod tests {
             ("+a630001.addr.consul", A, Wanted::Nothing),
             ("x.0a630001.addr.consul", A, Wanted::Nothing),
             ("web.ingress.consul", A, Wanted::Nothing),
-            ("web.virtual.consul", A, Wanted::Virtual { name: "web".into() }),
+            ("web.virtual.dc2.consul", A, Wanted::Virtual { name: "web".into(), datacenter: Some("dc2".into()) }),
+            ("web.virtual.consul", A, Wanted::Virtual { name: "web".into(), datacenter: None }),
             ("my.query.consul", A, Wanted::Query { name: "my".into(), datacenter: None }),
             ("a.b.query.dc2.consul", A, Wanted::Query { name: "a.b".into(), datacenter: Some("dc2".into()) }),
             ("_my._tcp.query.consul", SRV, Wanted::Query { name: "my".into(), datacenter: None }),

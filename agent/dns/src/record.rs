@@ -36,6 +36,7 @@ impl Dn {
     }
 
     /// A whole name from its labels.
+    #[cfg(test)]
     pub(crate) fn of_labels(labels: &[u8]) -> Dn {
         Dn { labels: labels.into(), below: false }
     }

@@ -8,21 +8,38 @@ use crate::settings::{RecursorStrategy, Settings};
 use crate::shuffle::Shuffle;
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 /// Where the question begins.
 const HEADER: usize = 12;
 
+/// Why each of the recursors gave no answer.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(Vec<(SocketAddr, io::Error)>);
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (server, error)) in self.0.iter().enumerate() {
+            let comma = if i > 0 { ", " } else { "" };
+            write!(f, "{comma}{server}: {error}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Asks the recursors in turn until one says NOERROR or NXDOMAIN. Gives the answer as it came,
-/// with the id of the request; nothing if none of them did.
-pub(crate) async fn forward(request: &[u8], question_end: usize, settings: &Settings) -> Option<Vec<u8>> {
-    let asked = request.get(HEADER..question_end)?;
-    let random = getrandom::u64().ok()?;
+/// with the id of the request; else what each of them did instead.
+pub(crate) async fn forward(request: &[u8], question_end: usize, settings: &Settings) -> Result<Vec<u8>, Failures> {
+    let mut failures = Failures::default();
+    let (Some(asked), Ok(random)) = (request.get(HEADER..question_end), getrandom::u64()) else {
+        return Err(failures);
+    };
     let recursors = &settings.recursors;
     let order: Vec<usize> = match settings.recursor_strategy {
         RecursorStrategy::Sequential => (0..recursors.len()).collect(),
@@ -36,24 +53,24 @@ pub(crate) async fn forward(request: &[u8], question_end: usize, settings: &Sett
         match exchange(&query, asked, server, settings.recursor_timeout).await {
             Ok(mut answer) => {
                 answer[..2].copy_from_slice(&request[..2]);
-                return Some(answer);
+                return Ok(answer);
             }
-            Err(error) => tracing::warn!(recursor = %server, %error, "recursor gave no answer"),
+            Err(error) => failures.0.push((server, error)),
         }
     }
-    None
+    Err(failures)
 }
 
 /// Asks for the addresses of a name and gives the message that came.
-pub(crate) async fn resolve(name: &Name, kind: RecordType, settings: &Settings) -> Option<Message> {
+pub(crate) async fn resolve(name: &Name, kind: RecordType, settings: &Settings) -> Result<Message, Failures> {
     let mut question = Query::query(name.clone(), kind);
     question.set_query_class(DNSClass::IN);
     let mut message = Message::query();
     message.metadata.recursion_desired = true;
     message.add_query(question);
-    let request = message.to_vec().ok()?;
+    let request = message.to_vec().map_err(|_| Failures::default())?;
     let answer = forward(&request, request.len(), settings).await?;
-    Message::from_vec(&answer).ok()
+    Message::from_vec(&answer).map_err(|_| Failures::default())
 }
 
 async fn exchange(query: &[u8], asked: &[u8], server: SocketAddr, limit: Duration) -> io::Result<Vec<u8>> {
@@ -122,11 +139,6 @@ fn answers(answer: &[u8], query: &[u8], asked: &[u8]) -> bool {
         // The lengths of labels are below the letters: nothing but case is passed over.
         && question[..name.len()].eq_ignore_ascii_case(name)
         && question[name.len()..] == *rest
-}
-
-/// A deadline that all the look-ups of one answer share.
-pub(crate) async fn before<T>(end: Instant, work: impl Future<Output = Option<T>>) -> Option<T> {
-    timeout_at(end, work).await.ok().flatten()
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// How a question came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ const MOST_PENDING: usize = 512;
 const MOST_DEPTH: u8 = 3;
 /// How long all look-ups of one answer may take together.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
+/// Seconds between two complaints about recursors.
+const COMPLAIN_EVERY: u64 = 10;
 /// Answers older than this count as stale in the statistics.
 const STALE: Duration = Duration::from_secs(5);
 
@@ -88,6 +90,8 @@ pub struct Responder {
     pending: Arc<Semaphore>,
     seed: AtomicU64,
     counters: Counters,
+    /// When it was last said that recursors fail, in seconds since 1970.
+    complained: AtomicU64,
 }
 
 /// What becomes of a packet.
@@ -123,8 +127,8 @@ enum Plan {
 struct Question {
     request: Request,
     kind: RecordType,
-    /// Where the domain begins among the labels of the name.
-    domain_at: usize,
+    /// Where the domain begins among the labels of the name, if it is in one.
+    domain_at: Option<usize>,
     edns: Option<EdnsReply>,
     transport: Transport,
     limits: Limits,
@@ -153,7 +157,7 @@ impl Question {
         let kind = query.query_type();
         Some(Question {
             kind,
-            domain_at: 0,
+            domain_at: None,
             edns,
             transport,
             limits: Limits::of(transport, kind, edns.map(|e| e.size), settings.udp_answer_limit),
@@ -168,6 +172,12 @@ impl Question {
     fn name(&self) -> &[u8] {
         let bytes = self.request.queries.as_bytes();
         bytes.get(..bytes.len().saturating_sub(5)).unwrap_or_default()
+    }
+
+    /// The labels of the domain that answers are below: that of the name, in the case it was
+    /// asked in, else the first one.
+    fn domain<'a>(&'a self, zone: &'a Zone) -> &'a [u8] {
+        self.domain_at.and_then(|at| self.name().get(at..)).unwrap_or(&zone.domain)
     }
 
     /// The name in lower case.
@@ -185,10 +195,7 @@ impl Question {
         Ask {
             name: self.name(),
             kind: self.kind,
-            domain: match self.name().get(self.domain_at..) {
-                Some(domain) if !domain.is_empty() || zone.domain.is_empty() => domain,
-                _ => &zone.domain,
-            },
+            domain: self.domain(zone),
             zone,
             now: self.now,
             seed: self.seed,
@@ -197,7 +204,8 @@ impl Question {
         }
     }
 
-    fn write(&self, mut reply: Reply, settings: &Settings, scratch: &mut Scratch, out: &mut Vec<u8>) {
+    fn write(&self, mut reply: Reply, zone: &Zone, scratch: &mut Scratch, out: &mut Vec<u8>) {
+        let settings = &zone.settings;
         let meta = &self.request.metadata;
         let head = Head {
             id: meta.id,
@@ -205,7 +213,7 @@ impl Question {
             recursion_available: self.recursion_available,
             checking_disabled: meta.checking_disabled,
             name: self.name(),
-            domain_at: self.domain_at,
+            domain: self.domain(zone),
             kind: self.kind.into(),
             class: self.request.queries.queries()[0].query_class().into(),
             edns: self.edns,
@@ -238,6 +246,7 @@ impl Responder {
             pending: Arc::new(Semaphore::new(MOST_PENDING)),
             seed: AtomicU64::new(seed),
             counters: Counters::default(),
+            complained: AtomicU64::new(0),
         }))
     }
 
@@ -298,17 +307,17 @@ impl Responder {
             Transport::Tcp => Protocol::Tcp,
         };
         let live = self.live.load();
+        let zone = &live.zone;
+        let settings = &zone.settings;
         let seed = self.seed.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let request = Request::from_bytes(packet.to_vec(), from, protocol).ok();
-        let question =
-            request.as_ref().and_then(|r| Question::read(r, transport, &live.zone.settings, seed));
-        let (Some(request), Some(mut question)) = (request, question) else {
+        let question = request.and_then(|request| Question::read(request, transport, settings, seed));
+        let Some(mut question) = question else {
             count(&self.counters.malformed);
             out.extend(header_only(packet, ResponseCode::FormErr.low()).unwrap_or_default());
             return Next::Done;
         };
-        let settings = &live.zone.settings;
-        let early = if request.version() > 0 {
+        let early = if question.request.version() > 0 {
             Some(ResponseCode::BADVERS)
         } else if matches!(question.kind, RecordType::AXFR | RecordType::IXFR) {
             Some(ResponseCode::NotImp)
@@ -316,31 +325,29 @@ impl Responder {
             None
         };
         if let Some(code) = early {
-            question.write(Reply::foreign(code), settings, scratch, out);
+            question.write(Reply::foreign(code), zone, scratch, out);
             return Next::Done;
         }
 
-        let lower: &Name = request.queries.queries()[0].name();
-        let plan = match name::read(lower, question.kind, &live.zone) {
+        let plan = match name::read(question.lower(), question.kind, zone) {
             Target::Foreign => {
                 if settings.recursors.is_empty() {
-                    question.write(Reply::foreign(ResponseCode::Refused), settings, scratch, out);
+                    question.write(Reply::foreign(ResponseCode::Refused), zone, scratch, out);
                     return Next::Done;
                 }
                 Plan::Forward
             }
             Target::Reverse(ip) => {
                 count(&self.counters.ptr);
-                question.domain = live.zone.domain.clone();
                 match self.named(&live, ip) {
                     Ok(Some(name)) => {
-                        let reply = answer::reply(&question.ask(&live.zone), &Facts::Pointer(name), &[]);
-                        question.write(reply, settings, scratch, out);
+                        let reply = answer::reply(&question.ask(zone), &Facts::Pointer(name), &[]);
+                        question.write(reply, zone, scratch, out);
                         return Next::Done;
                     }
                     Ok(None) if settings.recursors.is_empty() => {
-                        let reply = answer::no_such_name(&question.ask(&live.zone));
-                        question.write(reply, settings, scratch, out);
+                        let reply = answer::no_such_name(&question.ask(zone));
+                        question.write(reply, zone, scratch, out);
                         return Next::Done;
                     }
                     Ok(None) => Plan::Forward,
@@ -349,21 +356,21 @@ impl Responder {
             }
             Target::Own { domain, what } => {
                 count(&self.counters.domain);
-                question.domain = tail(&question.name, domain);
+                question.domain_at = Some(domain_at(question.name(), domain));
                 match self.facts(&live, &what) {
                     Ok(facts) => {
-                        let ask = question.ask(&live.zone);
+                        let ask = question.ask(zone);
                         let names = self.lookups(&ask, &facts);
                         if names.is_empty() {
                             let reply = answer::reply(&ask, &facts, &[]);
-                            question.write(reply, settings, scratch, out);
+                            question.write(reply, zone, scratch, out);
                             return Next::Done;
                         }
                         Plan::Resolve(facts, names)
                     }
                     Err(Missing::Ask) => Plan::Own(what),
                     Err(Missing::Failed(error)) => {
-                        question.write(failed(&question, &live.zone, &error), settings, scratch, out);
+                        question.write(failed(&question, &live.zone, &error), zone, scratch, out);
                         return Next::Done;
                     }
                 }
@@ -372,11 +379,11 @@ impl Responder {
         match self.pending.clone().try_acquire_owned() {
             Ok(permit) => {
                 let live = Arc::clone(&live);
-                Next::Later(Box::new(Job { question, live, raw: request, plan, _permit: permit }))
+                Next::Later(Box::new(Job { question, live, plan, _permit: permit }))
             }
             Err(_) => {
                 count(&self.counters.overloaded);
-                question.write(Reply::foreign(ResponseCode::ServFail), settings, scratch, out);
+                question.write(Reply::foreign(ResponseCode::ServFail), zone, scratch, out);
                 Next::Done
             }
         }
@@ -384,28 +391,27 @@ impl Responder {
 
     /// The answer that waits for somebody else.
     pub(crate) async fn finish(&self, job: Job) -> Vec<u8> {
-        let Job { question, live, raw, plan, .. } = job;
+        let Job { question, live, plan, .. } = job;
+        let zone = &live.zone;
         let reply = match plan {
-            Plan::Forward => return self.forward(&question, &live, &raw).await,
-            Plan::Own(what) => match self.find(&live, &what, question.client).await {
+            Plan::Forward => return self.forward(&question, &live).await,
+            Plan::Own(what) => match self.find(&live, &what, question.client()).await {
                 Ok(facts) => self.answer(&question, &live, facts).await,
-                Err(error) => failed(&question, &live.zone, &error),
+                Err(error) => failed(&question, zone, &error),
             },
             Plan::Reverse(ip) => match self.find_name(&live, ip).await {
-                Ok(Some(name)) => answer::reply(&question.ask(&live.zone), &Facts::Pointer(name), &[]),
-                Ok(None) if live.zone.settings.recursors.is_empty() => {
-                    answer::no_such_name(&question.ask(&live.zone))
-                }
-                Ok(None) => return self.forward(&question, &live, &raw).await,
-                Err(error) => failed(&question, &live.zone, &error),
+                Ok(Some(name)) => answer::reply(&question.ask(zone), &Facts::Pointer(name), &[]),
+                Ok(None) if zone.settings.recursors.is_empty() => answer::no_such_name(&question.ask(zone)),
+                Ok(None) => return self.forward(&question, &live).await,
+                Err(error) => failed(&question, zone, &error),
             },
             Plan::Resolve(facts, names) => {
                 let resolved = self.resolve_all(&live, names, question.kind, 1).await;
-                answer::reply(&question.ask(&live.zone), &facts, &resolved)
+                answer::reply(&question.ask(zone), &facts, &resolved)
             }
         };
         let mut out = Vec::new();
-        question.write(reply, &live.zone.settings, &mut Scratch::default(), &mut out);
+        question.write(reply, zone, &mut Scratch::default(), &mut out);
         out
     }
 
@@ -417,31 +423,53 @@ impl Responder {
     }
 
     /// The names to look up, as far as there is somebody who might know them.
-    fn lookups(&self, ask: &Ask<'_>, facts: &Facts) -> Vec<Name> {
+    fn lookups(&self, ask: &Ask<'_>, facts: &Facts) -> Vec<Dn> {
         let mut names = answer::lookups(ask, facts);
         if ask.zone.settings.recursors.is_empty() {
-            names.retain(|name| ask.zone.domains.iter().any(|domain| domain.zone_of(name)));
+            names.retain(|name| {
+                let name = name.to_name();
+                ask.zone.domains.iter().any(|domain| domain.zone_of(&name))
+            });
         }
         names
     }
 
-    async fn forward(&self, question: &Question, live: &Live, raw: &Request) -> Vec<u8> {
+    /// Says that recursors fail, now and then: each question could.
+    fn complain(&self, errors: &recursor::Failures) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+        let last = self.complained.load(Ordering::Relaxed);
+        if now.saturating_sub(last) >= COMPLAIN_EVERY
+            && self.complained.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            tracing::warn!(%errors, "no recursor answered");
+        }
+    }
+
+    async fn forward(&self, question: &Question, live: &Live) -> Vec<u8> {
         count(&self.counters.recursed);
+        let raw = &question.request;
         let end = 12 + raw.queries.as_bytes().len();
         let mut out = Vec::new();
-        match recursor::forward(raw.as_slice(), end, &live.zone.settings).await {
+        let answer = match recursor::forward(raw.as_slice(), end, &live.zone.settings).await {
+            Ok(answer) => Some(answer),
+            Err(errors) => {
+                self.complain(&errors);
+                None
+            }
+        };
+        match answer {
             Some(answer) if answer.len() <= question.limits.size || question.transport == Transport::Tcp => answer,
             Some(answer) => {
                 // Too large for a datagram: the client has to come back over TCP.
                 let mut reply = Reply::foreign(ResponseCode::NoError);
                 reply.authoritative = answer[2] & 0x04 != 0;
-                question.write(reply, &live.zone.settings, &mut Scratch::default(), &mut out);
+                question.write(reply, &live.zone, &mut Scratch::default(), &mut out);
                 out[2] |= TC;
                 out
             }
             None => {
                 let reply = Reply::foreign(ResponseCode::ServFail);
-                question.write(reply, &live.zone.settings, &mut Scratch::default(), &mut out);
+                question.write(reply, &live.zone, &mut Scratch::default(), &mut out);
                 out
             }
         }
@@ -468,7 +496,9 @@ impl Responder {
             Wanted::Nothing => return Ok(Facts::Nothing),
             Wanted::Address(ip) => return Ok(Facts::Address(*ip)),
             Wanted::Query { .. } => return Err(Missing::Ask),
-            Wanted::Node { datacenter, .. } | Wanted::Service { datacenter, .. }
+            Wanted::Node { datacenter, .. }
+            | Wanted::Service { datacenter, .. }
+            | Wanted::Virtual { datacenter, .. }
                 if !live.zone.is_own(datacenter.as_ref()) =>
             {
                 return Err(Missing::Ask);
@@ -488,9 +518,10 @@ impl Responder {
     async fn find(&self, live: &Live, what: &Wanted, client: IpAddr) -> Result<Facts, SourceError> {
         let zone = &live.zone;
         let datacenter = match what {
-            Wanted::Node { datacenter, .. } | Wanted::Service { datacenter, .. } | Wanted::Query { datacenter, .. } => {
-                datacenter.clone().filter(|dc| *dc != zone.datacenter)
-            }
+            Wanted::Node { datacenter, .. }
+            | Wanted::Service { datacenter, .. }
+            | Wanted::Virtual { datacenter, .. }
+            | Wanted::Query { datacenter, .. } => datacenter.clone().filter(|dc| *dc != zone.datacenter),
             _ => None,
         };
         if datacenter.is_none() && !matches!(what, Wanted::Query { .. }) {
@@ -504,7 +535,7 @@ impl Responder {
             Wanted::Zone => What::Service { name: "consul".into(), mesh: false },
             Wanted::Node { name, .. } => What::Node { name: name.clone() },
             Wanted::Service { name, mesh, .. } => What::Service { name: name.clone(), mesh: *mesh },
-            Wanted::Virtual { name } => What::Service { name: name.clone(), mesh: true },
+            Wanted::Virtual { name, .. } => What::Service { name: name.clone(), mesh: true },
             Wanted::Query { name, .. } => What::Query { name: name.clone(), client },
         };
         let lookup =
@@ -513,14 +544,14 @@ impl Responder {
         Ok(convert(zone, what, datacenter, found))
     }
 
-    fn named(&self, live: &Live, ip: Option<IpAddr>) -> Result<Option<Name>, Missing> {
+    fn named(&self, live: &Live, ip: Option<IpAddr>) -> Result<Option<Dn>, Missing> {
         let Some(ip) = ip else { return Ok(None) };
         let view = self.view(&live.zone).ok_or(Missing::Ask)?;
         let (node, service) = live.cache.named(&view, ip.to_canonical());
         Ok(pointer(&live.zone, node, service))
     }
 
-    async fn find_name(&self, live: &Live, ip: Option<IpAddr>) -> Result<Option<Name>, SourceError> {
+    async fn find_name(&self, live: &Live, ip: Option<IpAddr>) -> Result<Option<Dn>, SourceError> {
         let Some(ip) = ip else { return Ok(None) };
         let ip = ip.to_canonical();
         if let Some(view) = self.fresh_view(&live.zone).await? {
@@ -536,41 +567,48 @@ impl Responder {
     }
 
     /// Looks names up, in our own domains or at the recursors.
-    async fn resolve_all(&self, live: &Live, names: Vec<Name>, kind: RecordType, depth: u8) -> Box<Resolved> {
+    async fn resolve_all(&self, live: &Live, names: Vec<Dn>, kind: RecordType, depth: u8) -> Box<Resolved> {
         let end = Instant::now() + LOOKUP_LIMIT;
         // Consul asks for IPv4 addresses whatever the question; a client that wants IPv6 gets it.
         let kind = if kind == RecordType::AAAA { kind } else { RecordType::A };
         let mut out = Vec::with_capacity(names.len());
         for name in names {
-            let records = recursor::before(end, self.resolve(live, &name, kind, depth)).await;
-            out.push((name, records.unwrap_or_default()));
+            let records = timeout_at(end, self.resolve(live, &name, kind, depth)).await;
+            out.push((name, records.ok().flatten().unwrap_or_default()));
         }
         out.into()
     }
 
-    async fn resolve(&self, live: &Live, name: &Name, kind: RecordType, depth: u8) -> Option<Vec<Record>> {
+    async fn resolve(&self, live: &Live, name: &Dn, kind: RecordType, depth: u8) -> Option<Vec<Record>> {
         let zone = &live.zone;
-        let lower = name.to_lowercase();
-        let Target::Own { domain, what } = name::read(&lower, kind, zone) else {
+        let full = name.to_name();
+        let Target::Own { domain, what } = name::read(&full.to_lowercase(), kind, zone) else {
             if zone.settings.recursors.is_empty() {
                 return None;
             }
             count(&self.counters.recursed);
-            let message = recursor::resolve(name, kind, &zone.settings).await?;
+            let message = match recursor::resolve(&full, kind, &zone.settings).await {
+                Ok(message) => message,
+                Err(errors) => {
+                    self.complain(&errors);
+                    return None;
+                }
+            };
             let records = message.answers.iter().filter_map(|record| {
                 let data = Data::of_foreign(&record.data)?;
-                Some(Record { name: Some(record.name.clone()), ttl: record.ttl, data })
+                Some(Record { name: Some(Dn::from(&record.name)), ttl: record.ttl, data })
             });
             return Some(records.collect());
         };
         if depth > MOST_DEPTH {
             return None;
         }
-        let domain = tail(name, domain);
+        let [labels, _] = name.parts(&[]);
+        let domain = &labels[domain_at(labels, domain)..];
         let ask = Ask {
-            name,
+            name: labels,
             kind,
-            domain: &domain,
+            domain,
             zone,
             now: 0,
             seed: self.seed.fetch_add(1, Ordering::Relaxed),
@@ -580,11 +618,17 @@ impl Responder {
         let facts = self.find(live, &what, IpAddr::from([0, 0, 0, 0])).await.ok()?;
         let names = self.lookups(&ask, &facts);
         let resolved = Box::pin(self.resolve_all(live, names, kind, depth + 1)).await;
-        let mut reply = answer::reply(&ask, &facts, &resolved);
-        for record in &mut reply.answers {
-            record.name.get_or_insert_with(|| name.clone());
-        }
-        Some(reply.answers)
+        let reply = answer::reply(&ask, &facts, &resolved);
+        // What was below the domain of this name is not below that of the question.
+        let whole = |record: Record| Record {
+            name: Some(record.name.map_or_else(|| name.clone(), |owner| owner.in_domain(domain))),
+            ttl: record.ttl,
+            data: match record.data {
+                Data::Cname(name) => Data::Cname(name.in_domain(domain)),
+                data => data,
+            },
+        };
+        Some(reply.answers.into_iter().map(whole).collect())
     }
 }
 
@@ -604,7 +648,7 @@ fn failed(question: &Question, zone: &Zone, error: &SourceError) -> Reply {
     match error {
         SourceError::UnknownDatacenter => answer::no_such_name(&question.ask(zone)),
         error => {
-            tracing::warn!(name = %question.name, %error, "DNS question failed");
+            tracing::warn!(name = %question.lower(), %error, "DNS question failed");
             Reply::own(ResponseCode::ServFail)
         }
     }
@@ -626,7 +670,7 @@ fn read(live: &Live, view: &View, what: &Wanted) -> Result<Facts, SourceError> {
             let rows = Rows::new(&view.connect_health(name), cache::filter(zone, tag.as_deref()));
             Facts::Service { rows: Arc::new(rows), ttl: zone.service_ttl(name), by_subnet: false }
         }
-        Wanted::Virtual { name } => cache::virtual_ip(view, name).map_or(Facts::Nothing, Facts::Address),
+        Wanted::Virtual { name, .. } => cache::virtual_ip(view, name).map_or(Facts::Nothing, Facts::Address),
         Wanted::Address(ip) => Facts::Address(*ip),
         Wanted::Query { .. } | Wanted::Nothing => Facts::Nothing,
     })
@@ -673,12 +717,13 @@ fn convert(zone: &Zone, what: &Wanted, datacenter: Option<Str>, found: Found) ->
 }
 
 /// The name of who has an address: `<node>.node.<dc>.<domain>`, else `<service>.service.…`.
-fn pointer(zone: &Zone, node: Option<Str>, service: Option<Str>) -> Option<Name> {
+fn pointer(zone: &Zone, node: Option<Str>, service: Option<Str>) -> Option<Dn> {
     let dc = &zone.settings.datacenter;
     let text = match (node, service) {
         (Some(node), _) => format!("{node}.node.{dc}"),
         (None, Some(service)) => format!("{service}.service.{dc}"),
         (None, None) => return None,
     };
-    relative(&text)?.append_domain(&zone.domain).ok()
+    let name = Dn::below(&text)?.in_domain(&zone.domain);
+    (name.len_in(&[]) <= LONGEST_NAME).then_some(name)
 }

@@ -1,5 +1,6 @@
 //! Sockets around a [`Responder`]: datagrams and connections on one port.
 
+use crate::datagram::Datagrams;
 use crate::encode::Scratch;
 use crate::respond::{Next, Responder, Transport};
 use std::collections::HashMap;
@@ -92,7 +93,7 @@ pub async fn bind(address: SocketAddr, responder: Arc<Responder>) -> Result<DnsS
     let (stop, stopped) = watch::channel(false);
     let (running, ended) = mpsc::channel(1);
 
-    let udp = Arc::new(udp);
+    let udp = Arc::new(Datagrams::new(udp).map_err(|e| BindError::new(address, "udp", e))?);
     let readers = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_READERS));
     for _ in 0..readers {
         let udp = udp.clone();
@@ -153,7 +154,7 @@ impl Task {
     }
 }
 
-async fn datagrams(socket: Arc<UdpSocket>, mut task: Task) {
+async fn datagrams(socket: Arc<Datagrams>, mut task: Task) {
     let mut buffer = vec![0; usize::from(u16::MAX)];
     let mut out = Vec::with_capacity(4096);
     let mut scratch = Scratch::default();
@@ -167,8 +168,12 @@ async fn datagrams(socket: Arc<UdpSocket>, mut task: Task) {
                 }
             }
         }
-        for _ in 0..BURST {
-            let (length, from) = match socket.try_recv_from(&mut buffer) {
+        for turn in 0.. {
+            if turn == BURST {
+                tokio::task::yield_now().await;
+                break;
+            }
+            let (length, from, local) = match socket.try_recv(&mut buffer) {
                 Ok(got) => got,
                 Err(error) => {
                     // Errors that the system reports for earlier answers concern nobody here.
@@ -181,24 +186,21 @@ async fn datagrams(socket: Arc<UdpSocket>, mut task: Task) {
             out.clear();
             match task.responder.begin(&buffer[..length], from, Transport::Udp, &mut scratch, &mut out) {
                 Next::Silent => {}
-                Next::Done => match socket.try_send_to(&out, from) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        let _ = socket.send_to(&out, from).await;
-                    }
-                    _ => {}
-                },
+                Next::Done => {
+                    // An answer that cannot be sent is the client's to ask for again.
+                    let _ = socket.send(&out, from, local).await;
+                }
                 Next::Later(job) => {
                     // Bounded: a job holds one of a fixed number of permits.
                     let (socket, task) = (socket.clone(), task.clone());
                     tokio::spawn(async move {
                         let answer = task.responder.finish(*job).await;
-                        let _ = socket.send_to(&answer, from).await;
+                        let _ = socket.send(&answer, from, local).await;
                         drop(task.running);
                     });
                 }
             }
         }
-        tokio::task::yield_now().await;
     }
 }
 

@@ -218,7 +218,7 @@ mod tests {
             recursion_available: false,
             checking_disabled: false,
             name: question,
-            domain_at: question.len() - 7,
+            domain: b"\x06consul",
             kind: kind.into(),
             class: 1,
             edns: size.map(|size| crate::encode::EdnsReply { size, dnssec_ok: false, subnet: None }),

@@ -23,10 +23,24 @@ fn local() -> SocketAddr {
 }
 
 async fn server(settings: Settings) -> (Arc<Catalog>, DnsServer) {
+    server_at(local(), settings).await
+}
+
+async fn server_at(address: SocketAddr, settings: Settings) -> (Arc<Catalog>, DnsServer) {
     let (catalog, responder) = responder(Catalog::default(), settings);
     catalog.parity_node();
     catalog.web(5, "dweb");
-    (catalog, bind(local(), responder).await.unwrap())
+    (catalog, bind(address, responder).await.unwrap())
+}
+
+/// Both protocols on one free port.
+async fn pair() -> (UdpSocket, TcpListener) {
+    loop {
+        let udp = UdpSocket::bind(local()).await.unwrap();
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+            return (udp, tcp);
+        }
+    }
 }
 
 async fn udp(server: &DnsServer, ask: &Ask) -> Message {
@@ -54,7 +68,8 @@ async fn tcp(server: &DnsServer, ask: &Ask) -> Message {
 #[tokio::test]
 async fn datagrams_and_connections_on_one_port() {
     let settings = Settings { enable_truncate: true, ..Settings::default() };
-    let (_, server) = server(settings).await;
+    // An address that no other test takes ports of.
+    let (_, server) = server_at(SocketAddr::from(([127, 0, 0, 2], 0)), settings).await;
     let question = ask("dweb.service.consul", "A");
     let part = udp(&server, &question).await;
     assert_eq!((part.answers.len(), part.metadata.truncation), (3, true));
@@ -120,7 +135,8 @@ async fn a_port_in_use_is_named() {
     assert!(error.to_string().contains(&first.local_addr().to_string()), "{error}");
 
     // Free for datagrams is not free for connections.
-    let taken = TcpListener::bind(local()).await.unwrap();
+    let (udp, taken) = pair().await;
+    drop(udp);
     let error = bind(taken.local_addr().unwrap(), again).await.err().unwrap();
     assert!(matches!(error, BindError::InUse { protocol: "tcp", .. }), "{error}");
 }
@@ -187,9 +203,8 @@ fn answer_to(query: &[u8], manner: Manner, over_tcp: bool) -> Vec<u8> {
 }
 
 async fn recursor(manner: Manner) -> Recursor {
-    let socket = UdpSocket::bind(local()).await.unwrap();
+    let (socket, listener) = pair().await;
     let address = socket.local_addr().unwrap();
-    let listener = TcpListener::bind(address).await.unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     tokio::spawn(async move {
@@ -290,7 +305,7 @@ async fn when_all_fail_so_do_we() {
 #[tokio::test]
 async fn a_closed_port_is_no_reason_to_wait() {
     // Bound and dropped: nobody listens there now.
-    let nobody = UdpSocket::bind(local()).await.unwrap().local_addr().unwrap();
+    let nobody = UdpSocket::bind("127.0.0.3:0").await.unwrap().local_addr().unwrap();
     let good = recursor(GOOD).await;
     let settings = Settings { recursors: vec![nobody, good.address], ..Settings::default() };
     let (_, server) = server(settings).await;

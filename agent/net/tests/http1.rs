@@ -54,6 +54,29 @@ async fn requests_that_are_none_are_refused_in_gos_words() {
 }
 
 #[tokio::test]
+async fn a_head_that_breaks_off_is_no_request() {
+    let server = start(quick());
+    for (part, answer) in [
+        ("", ""),
+        ("\r\n", ""),
+        ("GET / HT", "HTTP/1.1 400 Bad Request\r\n"),
+    ] {
+        let mut client = server.connect().await;
+        client.send(part).await;
+        client.0.shutdown().await.expect("half closed");
+        assert_eq!(
+            client
+                .rest()
+                .await
+                .split_inclusive('\n')
+                .next()
+                .unwrap_or(""),
+            answer
+        );
+    }
+}
+
+#[tokio::test]
 async fn http_1_0_needs_no_host_and_ends() {
     let server = start(quick());
     let answer = server.raw("GET /a HTTP/1.0\r\n\r\n").await;
@@ -62,7 +85,7 @@ async fn http_1_0_needs_no_host_and_ends() {
     let answer = server.raw("GET /pieces HTTP/1.0\r\n\r\n").await;
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     assert!(
-        head.contains("Connection: close") && !head.contains("chunked"),
+        !head.contains("Connection") && !head.contains("chunked"),
         "{head}"
     );
     assert_eq!(body, format!("first second {}", "z".repeat(10_000)));
@@ -182,6 +205,22 @@ async fn bodies_that_break_off_or_make_no_sense() {
         answer.ends_with("body: malformed chunked encoding"),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn who_reads_on_after_the_answer_gets_no_more() {
+    let server = start(quick());
+    let mut client = server.connect().await;
+    client
+        .send("PUT /later HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhell")
+        .await;
+    assert_eq!(client.answer().await.1, "not yet");
+    client.send("o all").await;
+    // The connection goes on, and what was sent since belongs to nobody.
+    client.send(GET).await;
+    assert_eq!(client.answer().await.1, "GET /a HTTP/1.1");
+    server.shared.go.add_permits(1);
+    soon(server.shared.seen.notified()).await;
 }
 
 #[tokio::test]

@@ -16,10 +16,18 @@ pub(crate) fn heartbeat(multiplier: u32) -> u64 {
 }
 
 /// openraft's configuration.
-pub(crate) fn config(multiplier: u32, snapshot_threshold: u64, trailing_logs: u64, memory: bool) -> Config {
+pub(crate) fn config(
+    multiplier: u32,
+    snapshot_threshold: u64,
+    trailing_logs: u64,
+    memory: bool,
+) -> Config {
     let heartbeat = heartbeat(multiplier);
     let (threshold, trailing) = if memory {
-        (snapshot_threshold.min(MEMORY_THRESHOLD), trailing_logs.min(MEMORY_TRAILING))
+        (
+            snapshot_threshold.min(MEMORY_THRESHOLD),
+            trailing_logs.min(MEMORY_TRAILING),
+        )
     } else {
         (snapshot_threshold, trailing_logs)
     };
@@ -52,7 +60,9 @@ mod tests {
     #[test]
     fn every_multiplier_gives_a_valid_configuration() {
         for multiplier in 0..=10 {
-            let config = config(multiplier, 0, 0, multiplier % 2 == 0).validate().unwrap();
+            let config = config(multiplier, 0, 0, multiplier % 2 == 0)
+                .validate()
+                .unwrap();
             assert!(config.election_timeout_min >= 3 * config.heartbeat_interval);
         }
         assert_eq!((heartbeat(1), heartbeat(5)), (30, 60));

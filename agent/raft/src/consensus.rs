@@ -11,8 +11,10 @@ use crate::snapshot::{self, SnapshotStore};
 use crate::status::{self, Leadership, Role, Status};
 use crate::types::{LogId, Proposal, ServerInfo, TypeConfig};
 use lictor_state::{Changes, Entry, Outcome, View};
-use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{
+    ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError,
+};
 use openraft::metrics::{RaftServerMetrics, WaitError};
 use openraft::{ChangeMembers, LinearizerOption, Raft, RaftMetrics, ReadPolicy};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +127,10 @@ impl Consensus {
     /// Starts a server that has no way to others.
     ///
     /// A single voter leads when this returns. Nothing on the disk was changed if it fails.
-    pub async fn start(options: Options, publish: Arc<dyn Publish>) -> Result<Consensus, StartError> {
+    pub async fn start(
+        options: Options,
+        publish: Arc<dyn Publish>,
+    ) -> Result<Consensus, StartError> {
         Consensus::start_with(options, publish, Arc::new(NoPeers)).await
     }
 
@@ -144,19 +149,34 @@ impl Consensus {
         publish: Arc<dyn Publish>,
         transport: Arc<dyn Transport>,
     ) -> Result<Consensus, StartError> {
-        let Options { server, storage, bootstrap, multiplier, snapshot_threshold, trailing_logs } = options;
+        let Options {
+            server,
+            storage,
+            bootstrap,
+            multiplier,
+            snapshot_threshold,
+            trailing_logs,
+        } = options;
         let id = server.id();
         let memory = storage == Storage::Memory;
         let config = config(multiplier, snapshot_threshold, trailing_logs, memory);
         // The lease that is trusted is shorter than the one that followers grant.
         let lease = Duration::from_millis(config.election_timeout_min / 2);
-        let config = config.validate().map_err(|e| StartError::Options(e.to_string()))?;
+        let config = config
+            .validate()
+            .map_err(|e| StartError::Options(e.to_string()))?;
         let link = Arc::new(Link::new(publish));
         let (fatal_sender, fatal) = watch::channel(None);
 
         let mut empty = true;
         let (log, machine, store, closer, lock) = match storage {
-            Storage::Memory => (LogStore::memory(), Machine::new(None, None, link.clone()), None, None, None),
+            Storage::Memory => (
+                LogStore::memory(),
+                Machine::new(None, None, link.clone()),
+                None,
+                None,
+                None,
+            ),
             Storage::Directory(dir) => {
                 let (epoch, own, at) = (link.next_epoch(), server.node_id.clone(), dir.clone());
                 let open = move || -> Result<_, StartError> {
@@ -165,9 +185,16 @@ impl Consensus {
                 };
                 let joined = tokio::task::spawn_blocking(open).await;
                 let (lock, opened) = joined.map_err(|e| StartError::Raft(e.to_string()))??;
-                empty = opened.content.last.is_none() && opened.newest.is_none() && opened.content.vote.is_none();
-                let (log, closer) = LogStore::file(opened.log, &opened.content, opened.floor, fatal_sender.clone())
-                    .map_err(|e| StartError::io(dir, e))?;
+                empty = opened.content.last.is_none()
+                    && opened.newest.is_none()
+                    && opened.content.vote.is_none();
+                let (log, closer) = LogStore::file(
+                    opened.log,
+                    &opened.content,
+                    opened.floor,
+                    fatal_sender.clone(),
+                )
+                .map_err(|e| StartError::io(dir, e))?;
                 let store = Arc::new(opened.store);
                 let machine = Machine::new(opened.newest, Some(store.clone()), link.clone());
                 (log, machine, Some(store), Some(closer), Some(lock))
@@ -175,8 +202,13 @@ impl Consensus {
         };
 
         let shared = log.handle();
-        let network = Network { transport, store: store.clone() };
-        let raft = Raft::build(id, Arc::new(config), network, log, machine).await.map_err(raft_failed)?;
+        let network = Network {
+            transport,
+            store: store.clone(),
+        };
+        let raft = Raft::build(id, Arc::new(config), network, log, machine)
+            .await
+            .map_err(raft_failed)?;
         link.go_live();
         raft.run();
         let inner = Arc::new(Inner {
@@ -209,13 +241,19 @@ impl Consensus {
 
     /// Makes a cluster or takes up the lead of one's own; leaves it to time if there are others.
     async fn begin(&self, bootstrap: bool) -> Result<(), StartError> {
-        let Inner { id, raft, server, .. } = &*self.inner;
+        let Inner {
+            id, raft, server, ..
+        } = &*self.inner;
         if bootstrap {
-            raft.initialize(BTreeMap::from([(*id, server.clone())])).await.map_err(|e| StartError::Raft(e.to_string()))?;
+            raft.initialize(BTreeMap::from([(*id, server.clone())]))
+                .await
+                .map_err(|e| StartError::Raft(e.to_string()))?;
         }
         let mut metrics = raft.server_metrics();
         let alone = || async {
-            let known = raft.with_raft_state(|state| state.membership_state.effective().clone()).await;
+            let known = raft
+                .with_raft_state(|state| state.membership_state.effective().clone())
+                .await;
             known.map(|m| status::alone(&m, *id)).map_err(raft_failed)
         };
         if !alone().await? {
@@ -226,16 +264,28 @@ impl Consensus {
             raft.trigger().elect(false).await.map_err(raft_failed)?;
         }
         while !metrics.borrow_and_update().state.is_leader() {
-            metrics.changed().await.map_err(|_| StartError::Raft(self.inner.end()))?;
+            metrics
+                .changed()
+                .await
+                .map_err(|_| StartError::Raft(self.inner.end()))?;
         }
         // Answers when everything before is applied and published.
-        raft.ensure_linearizable(ReadPolicy::ReadIndex).await.map_err(|e| StartError::Raft(e.to_string()))?;
+        raft.ensure_linearizable(ReadPolicy::ReadIndex)
+            .await
+            .map_err(|e| StartError::Raft(e.to_string()))?;
         self.inner.take_lead();
         // A server may come back with another address or name.
-        let known = raft.server_metrics().borrow_watched().membership_config.get_node(id).cloned();
+        let known = raft
+            .server_metrics()
+            .borrow_watched()
+            .membership_config
+            .get_node(id)
+            .cloned();
         if known.as_ref() != Some(server) {
             let change = ChangeMembers::SetNodes(BTreeMap::from([(*id, server.clone())]));
-            raft.change_membership(change, true).await.map_err(|e| StartError::Raft(e.to_string()))?;
+            raft.change_membership(change, true)
+                .await
+                .map_err(|e| StartError::Raft(e.to_string()))?;
         }
         Ok(())
     }
@@ -277,7 +327,10 @@ impl Consensus {
     /// Returns when this server's view has reached the index.
     pub async fn wait_applied(&self, index: u64, limit: Duration) -> Result<(), ReadError> {
         let wait = self.inner.raft.wait(Some(limit));
-        match wait.applied_index_at_least(Some(index), "reached the index").await {
+        match wait
+            .applied_index_at_least(Some(index), "reached the index")
+            .await
+        {
             Ok(_) => Ok(()),
             Err(WaitError::Timeout(..)) => Err(ReadError::Behind),
             Err(_) => Err(ReadError::Stopped),
@@ -313,9 +366,15 @@ impl Consensus {
         let target: Option<LogId> = raft.metrics().borrow_watched().last_applied;
         loop {
             // Asked again from time to time: it is ignored while an earlier one is being written.
-            raft.trigger().snapshot().await.map_err(|_| ReadError::Stopped)?;
+            raft.trigger()
+                .snapshot()
+                .await
+                .map_err(|_| ReadError::Stopped)?;
             let wait = raft.wait(Some(SNAPSHOT_STEP));
-            match wait.metrics(|m| m.snapshot >= target, "a snapshot was made").await {
+            match wait
+                .metrics(|m| m.snapshot >= target, "a snapshot was made")
+                .await
+            {
                 Ok(_) => return Ok(()),
                 Err(WaitError::Timeout(..)) => {}
                 Err(WaitError::ShuttingDown) => return Err(ReadError::Stopped),
@@ -325,8 +384,17 @@ impl Consensus {
 
     /// Changes who belongs to the cluster: these vote, these follow without a vote, all others
     /// are removed. Servers that are new to the cluster must be listening. Only the leader can.
-    pub async fn change_servers(&self, voters: &[ServerInfo], learners: &[ServerInfo]) -> Result<(), ProposeError> {
-        let Inner { raft, sole, changing, .. } = &*self.inner;
+    pub async fn change_servers(
+        &self,
+        voters: &[ServerInfo],
+        learners: &[ServerInfo],
+    ) -> Result<(), ProposeError> {
+        let Inner {
+            raft,
+            sole,
+            changing,
+            ..
+        } = &*self.inner;
         if self.inner.stopped.load(Ordering::Acquire) {
             return Err(ProposeError::Stopped);
         }
@@ -340,28 +408,53 @@ impl Consensus {
         result
     }
 
-    async fn replace_servers(&self, voters: &[ServerInfo], learners: &[ServerInfo]) -> Result<(), ProposeError> {
+    async fn replace_servers(
+        &self,
+        voters: &[ServerInfo],
+        learners: &[ServerInfo],
+    ) -> Result<(), ProposeError> {
         let raft = &self.inner.raft;
         let failed = |e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>| self.inner.refused(e);
-        let nodes: BTreeMap<u64, ServerInfo> = voters.iter().chain(learners).map(|s| (s.id(), s.clone())).collect();
+        let nodes: BTreeMap<u64, ServerInfo> = voters
+            .iter()
+            .chain(learners)
+            .map(|s| (s.id(), s.clone()))
+            .collect();
         for (id, server) in &nodes {
             // Blocking: a voter that has nothing yet would hold up every commit.
-            raft.add_learner(*id, server.clone(), true).await.map_err(failed)?;
+            raft.add_learner(*id, server.clone(), true)
+                .await
+                .map_err(failed)?;
         }
-        raft.change_membership(ChangeMembers::SetNodes(nodes.clone()), true).await.map_err(failed)?;
+        raft.change_membership(ChangeMembers::SetNodes(nodes.clone()), true)
+            .await
+            .map_err(failed)?;
         let ids: BTreeSet<u64> = voters.iter().map(ServerInfo::id).collect();
-        raft.change_membership(ChangeMembers::ReplaceAllVoters(ids), true).await.map_err(failed)?;
+        raft.change_membership(ChangeMembers::ReplaceAllVoters(ids), true)
+            .await
+            .map_err(failed)?;
         let membership = raft.metrics().borrow_watched().membership_config.clone();
-        let gone: BTreeSet<u64> = membership.nodes().map(|(id, _)| *id).filter(|id| !nodes.contains_key(id)).collect();
+        let gone: BTreeSet<u64> = membership
+            .nodes()
+            .map(|(id, _)| *id)
+            .filter(|id| !nodes.contains_key(id))
+            .collect();
         if !gone.is_empty() {
-            raft.change_membership(ChangeMembers::RemoveNodes(gone), true).await.map_err(failed)?;
+            raft.change_membership(ChangeMembers::RemoveNodes(gone), true)
+                .await
+                .map_err(failed)?;
         }
         Ok(())
     }
 
     /// Hands the lead to another voter. It is asked, not waited for: see [`Consensus::leadership`].
     pub async fn transfer_leadership(&self, to: &ServerInfo) -> Result<(), ProposeError> {
-        self.inner.raft.trigger().transfer_leader(to.id()).await.map_err(|_| ProposeError::Stopped)
+        self.inner
+            .raft
+            .trigger()
+            .transfer_leader(to.id())
+            .await
+            .map_err(|_| ProposeError::Stopped)
     }
 
     /// Answers a request that a [`Transport`] brought.
@@ -369,29 +462,41 @@ impl Consensus {
         let raft = &self.inner.raft;
         let stopped = |_| ServeError::Stopped;
         let response = match network::decode::<Request>(request)? {
-            Request::Append(rpc) => Response::Append(raft.append_entries(rpc).await.map_err(stopped)?),
+            Request::Append(rpc) => {
+                Response::Append(raft.append_entries(rpc).await.map_err(stopped)?)
+            }
             Request::Vote(rpc) => Response::Vote(raft.vote(rpc).await.map_err(stopped)?),
             Request::PreVote(rpc) => Response::Vote(raft.pre_vote(rpc).await.map_err(stopped)?),
-            Request::Transfer(rpc) => {
-                Response::Transfer(raft.handle_transfer_leader(rpc).await.map_err(|_| ServeError::Stopped)?)
-            }
+            Request::Transfer(rpc) => Response::Transfer(
+                raft.handle_transfer_leader(rpc)
+                    .await
+                    .map_err(|_| ServeError::Stopped)?,
+            ),
         };
         Ok(network::encode(&response))
     }
 
     /// Takes in a snapshot that a [`Transport`] brought. `body` is read on a thread that may block.
-    pub async fn serve_snapshot(&self, head: &[u8], body: impl Read + Send + 'static) -> Result<Vec<u8>, ServeError> {
+    pub async fn serve_snapshot(
+        &self,
+        head: &[u8],
+        body: impl Read + Send + 'static,
+    ) -> Result<Vec<u8>, ServeError> {
         let (vote, meta) = network::decode_snapshot_head(head)?;
         let (store, epoch) = (self.inner.store.clone(), self.inner.link.next_epoch());
         let number = self.inner.received.fetch_add(1, Ordering::Relaxed);
         let receive = move || -> Result<(PathBuf, View), std::io::Error> {
             let mut body = body;
             let staged = match &store {
-                Some(store) => store.stage(number, |out| std::io::copy(&mut body, &mut { out }).map(|_| ()))?,
+                Some(store) => store.stage(number, |out| {
+                    std::io::copy(&mut body, &mut { out }).map(|_| ())
+                })?,
                 None => PathBuf::new(),
             };
             let loaded = match &store {
-                Some(store) => snapshot::read(&mut std::io::BufReader::new(store.reader(&staged)?), epoch),
+                Some(store) => {
+                    snapshot::read(&mut std::io::BufReader::new(store.reader(&staged)?), epoch)
+                }
                 None => snapshot::read(&mut std::io::BufReader::new(body), epoch),
             };
             match loaded.and_then(|read| read.map_err(|e| std::io::Error::other(e.to_string()))) {
@@ -406,8 +511,16 @@ impl Consensus {
         let received = received.map_err(|e| ServeError::Snapshot(e.to_string()))?;
         let (staged, view) = received.map_err(|e| ServeError::Snapshot(e.to_string()))?;
         let data = SnapshotData::Received(view, self.inner.store.is_some().then_some(staged));
-        let snapshot = openraft::Snapshot { meta, snapshot: data };
-        let answer = self.inner.raft.install_full_snapshot(vote, snapshot).await.map_err(|_| ServeError::Stopped)?;
+        let snapshot = openraft::Snapshot {
+            meta,
+            snapshot: data,
+        };
+        let answer = self
+            .inner
+            .raft
+            .install_full_snapshot(vote, snapshot)
+            .await
+            .map_err(|_| ServeError::Stopped)?;
         Ok(network::encode(&Response::Snapshot(answer)))
     }
 
@@ -440,7 +553,13 @@ impl Consensus {
             // It can only fail with the thread that it would wait for.
             let _ = tokio::task::spawn_blocking(move || store.close()).await;
         }
-        drop(inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            inner
+                .lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 }
 
@@ -455,12 +574,16 @@ impl Inner {
             return why.to_string();
         }
         let state = self.raft.metrics().borrow_watched().running_state.clone();
-        state.err().map_or_else(|| "consensus has stopped".to_owned(), |e| format!("consensus has stopped: {e}"))
+        state.err().map_or_else(
+            || "consensus has stopped".to_owned(),
+            |e| format!("consensus has stopped: {e}"),
+        )
     }
 
     /// Notes that this server leads and is up to date.
     fn take_lead(&self) {
-        let metrics: RaftServerMetrics<TypeConfig> = self.raft.server_metrics().borrow_watched().clone();
+        let metrics: RaftServerMetrics<TypeConfig> =
+            self.raft.server_metrics().borrow_watched().clone();
         let settled = metrics.membership_config == metrics.committed_membership_config;
         let alone = settled && status::alone(&metrics.membership_config, self.id);
         let unchanging = || self.changing.load(Ordering::SeqCst) == 0;
@@ -478,7 +601,12 @@ impl Inner {
         let started = Instant::now();
         loop {
             match self.raft.client_write(proposal.clone()).await {
-                Ok(done) => return Ok(Applied { index: done.log_id.index, outcome: done.data }),
+                Ok(done) => {
+                    return Ok(Applied {
+                        index: done.log_id.index,
+                        outcome: done.data,
+                    });
+                }
                 // A new leader whose quorum has not answered yet: the same again, here.
                 Err(RaftError::APIError(ClientWriteError::ForwardToLeader(ForwardToLeader {
                     reason: ForwardReason::LeaseExpired,
@@ -510,7 +638,8 @@ impl Inner {
     async fn barrier(&self, consistency: Consistency) -> Result<u64, ReadError> {
         let started = Instant::now();
         if consistency == Consistency::Default {
-            let lease = LinearizerOption::new(Some(self.lease), false).with_wait_timeout(Duration::ZERO);
+            let lease =
+                LinearizerOption::new(Some(self.lease), false).with_wait_timeout(Duration::ZERO);
             if let Ok(read) = self.raft.ensure_linearizable(lease).await {
                 return Ok(read.index());
             }
@@ -518,13 +647,19 @@ impl Inner {
         loop {
             match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
                 Ok(read) => return Ok(read.index()),
-                Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => match to.leader_node {
-                    Some(leader) if to.leader_id != Some(self.id) => return Err(ReadError::NotLeader { leader }),
-                    _ if to.reason != ForwardReason::LeaseExpired || started.elapsed() >= SETTLE_LIMIT => {
-                        return Err(ReadError::NoLeader);
+                Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
+                    match to.leader_node {
+                        Some(leader) if to.leader_id != Some(self.id) => {
+                            return Err(ReadError::NotLeader { leader });
+                        }
+                        _ if to.reason != ForwardReason::LeaseExpired
+                            || started.elapsed() >= SETTLE_LIMIT =>
+                        {
+                            return Err(ReadError::NoLeader);
+                        }
+                        _ => tokio::time::sleep(SETTLE_STEP).await,
                     }
-                    _ => tokio::time::sleep(SETTLE_STEP).await,
-                },
+                }
                 Err(RaftError::APIError(_)) => return Err(ReadError::NoLeader),
                 Err(RaftError::Fatal(_)) => return Err(ReadError::Stopped),
             }
@@ -549,7 +684,10 @@ async fn watch_over(inner: Arc<Inner>, fatal: watch::Sender<Option<Arc<str>>>) {
             inner.leads.store(false, Ordering::Release);
         }
         let mut leads = role == Role::Leader;
-        if leads && !(inner.leads.load(Ordering::Acquire) && inner.leadership.borrow().term == now.vote.leader_id.term) {
+        if leads
+            && !(inner.leads.load(Ordering::Acquire)
+                && inner.leadership.borrow().term == now.vote.leader_id.term)
+        {
             // A leader begins its work when all that was committed before is in its view.
             leads = tokio::select! {
                 ready = inner.raft.ensure_linearizable(ReadPolicy::ReadIndex) => ready.is_ok(),

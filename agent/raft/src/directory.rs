@@ -35,14 +35,21 @@ pub(crate) fn lock(fs: &dyn Fs, dir: &Path) -> Result<Lock, StartError> {
     fs.make_dir(dir).map_err(|e| StartError::io(dir, e))?;
     let path = dir.join(LOCK);
     fs.lock(&path).map_err(|e| match e {
-        TryLockError::WouldBlock => StartError::Locked { dir: dir.to_path_buf() },
+        TryLockError::WouldBlock => StartError::Locked {
+            dir: dir.to_path_buf(),
+        },
         TryLockError::Error(error) => StartError::io(path, error),
     })
 }
 
 /// Opens a directory, or makes it for the server `own`. Without `own` it must be there and may be
 /// anyone's.
-pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, own: Option<&str>, epoch: u64) -> Result<Opened, StartError> {
+pub(crate) fn open(
+    fs: Arc<dyn Fs>,
+    dir: &Path,
+    own: Option<&str>,
+    epoch: u64,
+) -> Result<Opened, StartError> {
     let (header, log, snapshots) = (dir.join(HEADER), dir.join(LOG), dir.join(SNAPSHOTS));
     let there = |path: &PathBuf| fs.exists(path).map_err(|e| StartError::io(path, e));
     let founded = there(&header)?;
@@ -50,7 +57,11 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, own: Option<&str>, epoch: u64) -
         _ if founded => {
             let found = read_header(&*fs, &header)?;
             if let Some(own) = own.filter(|own| !own.eq_ignore_ascii_case(&found)) {
-                return Err(StartError::Foreign { dir: dir.to_path_buf(), found, own: own.to_owned() });
+                return Err(StartError::Foreign {
+                    dir: dir.to_path_buf(),
+                    found,
+                    own: own.to_owned(),
+                });
             }
             if !there(&log)? {
                 return Err(StartError::damaged(log, "it is missing"));
@@ -58,7 +69,8 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, own: Option<&str>, epoch: u64) -
         }
         None => return Err(StartError::damaged(header, "it is missing")),
         Some(_) => {
-            fs.make_dir(&snapshots).map_err(|e| StartError::io(&snapshots, e))?;
+            fs.make_dir(&snapshots)
+                .map_err(|e| StartError::io(&snapshots, e))?;
         }
     }
     let io = |e| StartError::io(&log, e);
@@ -79,42 +91,71 @@ pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, own: Option<&str>, epoch: u64) -
     let floor = Arc::new(Floor::default());
     let found = SnapshotStore::open(fs.clone(), &snapshots, epoch, floor.clone())?;
     // The header is written last: with it there is a log, without it there is nothing to lose.
-    if !founded && (content != Content::default() || found.newest.is_some() || !found.damaged.is_empty()) {
+    if !founded
+        && (content != Content::default() || found.newest.is_some() || !found.damaged.is_empty())
+    {
         return Err(StartError::damaged(header, "it is missing"));
     }
     let covered = found.newest.as_ref().and_then(|loaded| loaded.head.last);
     if let Some(purged) = content.purged
         && covered.is_none_or(|covered| covered.index < purged.index)
     {
-        let (file, why) = found.damaged.into_iter().next().unwrap_or((log.clone(), "its front is missing".to_owned()));
+        let (file, why) = found
+            .damaged
+            .into_iter()
+            .next()
+            .unwrap_or((log.clone(), "its front is missing".to_owned()));
         return Err(StartError::damaged(
             file,
-            format!("{why}; the log begins after entry {}, and no good snapshot reaches that far", purged.index),
+            format!(
+                "{why}; the log begins after entry {}, and no good snapshot reaches that far",
+                purged.index
+            ),
         ));
     }
     // All is well: from here on the log may be written to.
-    guard.map_or(Ok(()), Guard::release).map_err(|e| StartError::io(&log, e))?;
+    guard
+        .map_or(Ok(()), Guard::release)
+        .map_err(|e| StartError::io(&log, e))?;
     if let Some(own) = own.filter(|_| !founded) {
         let sync = |dir: &Path| fs.sync_dir(dir).map_err(|e| StartError::io(dir, e));
         sync(dir)?;
-        dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map(sync).transpose()?;
+        dir.parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .map(sync)
+            .transpose()?;
         let bytes = format::write_directory_header(own);
         write_whole(&*fs, dir, "header.tmp", HEADER, |out| out.write_all(&bytes))
             .map_err(|e| StartError::io(&header, e))?;
     }
-    found.store.tidy().map_err(|e| StartError::io(&snapshots, e))?;
+    found
+        .store
+        .tidy()
+        .map_err(|e| StartError::io(&snapshots, e))?;
     for (file, why) in &found.damaged {
         tracing::warn!(file = %file.display(), "a snapshot is damaged ({why}); an older one and the log replace it");
     }
-    Ok(Opened { log: log_file, content, store: found.store, newest: found.newest, floor })
+    Ok(Opened {
+        log: log_file,
+        content,
+        store: found.store,
+        newest: found.newest,
+        floor,
+    })
 }
 
 fn read_header(fs: &dyn Fs, path: &Path) -> Result<String, StartError> {
     let mut bytes = Vec::new();
-    let read = fs.open(path).and_then(|file| std::io::Read::read_to_end(&mut std::io::Read::take(file, 1 << 16), &mut bytes));
+    let read = fs.open(path).and_then(|file| {
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, 1 << 16), &mut bytes)
+    });
     read.map_err(|e| StartError::io(path, e))?;
     format::read_directory_header(&bytes).map_err(|e| match e {
         Unreadable::Damaged(why) => StartError::damaged(path, why),
-        Unreadable::Newer { found, known } => StartError::Newer { file: path.to_path_buf(), found, known },
+        Unreadable::Newer { found, known } => StartError::Newer {
+            file: path.to_path_buf(),
+            found,
+            known,
+        },
     })
 }

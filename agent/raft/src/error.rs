@@ -68,11 +68,17 @@ pub enum StartError {
 
 impl StartError {
     pub(crate) fn io(file: impl Into<PathBuf>, source: std::io::Error) -> StartError {
-        StartError::Io { file: file.into(), source }
+        StartError::Io {
+            file: file.into(),
+            source,
+        }
     }
 
     pub(crate) fn damaged(file: impl Into<PathBuf>, why: impl std::fmt::Display) -> StartError {
-        StartError::Damaged { file: file.into(), why: why.to_string() }
+        StartError::Damaged {
+            file: file.into(),
+            why: why.to_string(),
+        }
     }
 }
 

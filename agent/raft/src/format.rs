@@ -3,10 +3,13 @@
 //! Numbers are little-endian. In every format the place of checksum and version is fixed for all
 //! times, so that any binary can tell damage from a newer format.
 
-use crate::types::{LogEntry, LogId, Membership, Payload, Proposal, ServerInfo, Vote, log_id, membership, term_of, vote};
+use crate::types::{
+    LogEntry, LogId, Membership, Payload, Proposal, ServerInfo, Vote, log_id, membership, term_of,
+    vote,
+};
 use lictor_state::{DecodeError, Entry};
-use openraft::entry::RaftEntry;
 use openraft::EntryPayload;
+use openraft::entry::RaftEntry;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,11 +37,26 @@ pub(crate) const WIRE: u8 = 1;
 /// All formats of this crate. Each is refused by name when it is newer; a change that an older
 /// binary cannot read raises its number, and the golden file of the old one stays readable.
 pub const FORMATS: &[Format] = &[
-    Format { name: "directory", version: DIRECTORY as u32 },
-    Format { name: "log", version: LOG as u32 },
-    Format { name: "record", version: RECORD as u32 },
-    Format { name: "snapshot", version: SNAPSHOT as u32 },
-    Format { name: "wire", version: WIRE as u32 },
+    Format {
+        name: "directory",
+        version: DIRECTORY as u32,
+    },
+    Format {
+        name: "log",
+        version: LOG as u32,
+    },
+    Format {
+        name: "record",
+        version: RECORD as u32,
+    },
+    Format {
+        name: "snapshot",
+        version: SNAPSHOT as u32,
+    },
+    Format {
+        name: "wire",
+        version: WIRE as u32,
+    },
 ];
 
 /// Why bytes cannot be read.
@@ -128,7 +146,10 @@ fn record_head(index: u64, mut bytes: &[u8]) -> Result<(u64, u8, &[u8]), Unreada
     }
     let [version] = take(&mut bytes)?;
     if version != RECORD {
-        return Err(Unreadable::Newer { found: version.into(), known: RECORD.into() });
+        return Err(Unreadable::Newer {
+            found: version.into(),
+            known: RECORD.into(),
+        });
     }
     let [kind] = take(&mut bytes)?;
     Ok((u64::from_le_bytes(take(&mut bytes)?), kind, bytes))
@@ -142,7 +163,10 @@ pub(crate) fn read_record(index: u64, bytes: &[u8]) -> Result<LogEntry, Unreadab
         COMMAND => match Entry::decode(body) {
             Ok(entry) => EntryPayload::Normal(Proposal(Arc::new(entry))),
             Err(DecodeError::Format { found }) => {
-                return Err(Unreadable::Newer { found: found.into(), known: RECORD.into() });
+                return Err(Unreadable::Newer {
+                    found: found.into(),
+                    known: RECORD.into(),
+                });
             }
             Err(error) => return damaged(error.to_string()),
         },
@@ -165,7 +189,10 @@ impl MembershipForm {
     fn of(m: &Membership) -> MembershipForm {
         MembershipForm {
             configs: m.get_joint_config().clone(),
-            servers: m.nodes().map(|(id, server)| (*id, server.clone())).collect(),
+            servers: m
+                .nodes()
+                .map(|(id, server)| (*id, server.clone()))
+                .collect(),
         }
     }
 
@@ -226,7 +253,10 @@ pub(crate) fn check_log_format(bytes: &[u8]) -> Result<(), Unreadable> {
     let mut value = unsealed(KEY_FORMAT, bytes)?;
     match u16::from_le_bytes(take(&mut value)?) {
         LOG => Ok(()),
-        found => Err(Unreadable::Newer { found: found.into(), known: LOG.into() }),
+        found => Err(Unreadable::Newer {
+            found: found.into(),
+            known: LOG.into(),
+        }),
     }
 }
 
@@ -281,7 +311,11 @@ fn framed(magic: &[u8; 8], version: u16, body: &[u8]) -> Vec<u8> {
 }
 
 /// Reads a frame from a stream, leaving what follows it.
-fn read_frame(magic: &[u8; 8], known: u16, input: &mut dyn std::io::Read) -> std::io::Result<Result<Vec<u8>, Unreadable>> {
+fn read_frame(
+    magic: &[u8; 8],
+    known: u16,
+    input: &mut dyn std::io::Read,
+) -> std::io::Result<Result<Vec<u8>, Unreadable>> {
     let mut head = [0; 14];
     if let Err(error) = input.read_exact(&mut head) {
         return short(error);
@@ -303,7 +337,10 @@ fn read_frame(magic: &[u8; 8], known: u16, input: &mut dyn std::io::Read) -> std
         return Ok(damaged("the checksum of its header is wrong"));
     }
     if version != known {
-        return Ok(Err(Unreadable::Newer { found: version.into(), known: known.into() }));
+        return Ok(Err(Unreadable::Newer {
+            found: version.into(),
+            known: known.into(),
+        }));
     }
     Ok(Ok(rest))
 }
@@ -355,7 +392,11 @@ pub(crate) fn write_snapshot_head(head: &SnapshotHead) -> Vec<u8> {
         membership: MembershipForm::of(&head.membership),
     };
     // Our own types, written to memory: there is nothing that could fail.
-    framed(SNAPSHOT_MAGIC, SNAPSHOT, &rmp_serde::to_vec_named(&form).unwrap_or_default())
+    framed(
+        SNAPSHOT_MAGIC,
+        SNAPSHOT,
+        &rmp_serde::to_vec_named(&form).unwrap_or_default(),
+    )
 }
 
 /// Reads the head of a snapshot, leaving the state's stream.
@@ -363,7 +404,9 @@ pub(crate) fn write_snapshot_head(head: &SnapshotHead) -> Vec<u8> {
 /// # Errors
 ///
 /// Outside: reading failed. Inside: what was read is no head.
-pub(crate) fn read_snapshot_head(input: &mut dyn std::io::Read) -> std::io::Result<Result<SnapshotHead, Unreadable>> {
+pub(crate) fn read_snapshot_head(
+    input: &mut dyn std::io::Read,
+) -> std::io::Result<Result<SnapshotHead, Unreadable>> {
     let body = match read_frame(SNAPSHOT_MAGIC, SNAPSHOT, input)? {
         Ok(body) => body,
         Err(error) => return Ok(Err(error)),
@@ -379,7 +422,6 @@ pub(crate) fn read_snapshot_head(input: &mut dyn std::io::Read) -> std::io::Resu
         membership,
     }))
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -57,7 +57,12 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(publish: Arc<dyn Publish>) -> Link {
-        Link { publish, live: AtomicBool::new(false), early: Mutex::default(), epoch: AtomicU64::new(0) }
+        Link {
+            publish,
+            live: AtomicBool::new(false),
+            early: Mutex::default(),
+            epoch: AtomicU64::new(0),
+        }
     }
 
     /// An epoch that no view has.
@@ -102,7 +107,11 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// A machine with the state of a snapshot, or with none.
-    pub(crate) fn new(restored: Option<Loaded>, store: Option<Arc<SnapshotStore>>, link: Arc<Link>) -> Machine {
+    pub(crate) fn new(
+        restored: Option<Loaded>,
+        store: Option<Arc<SnapshotStore>>,
+        link: Arc<Link>,
+    ) -> Machine {
         let mut machine = Machine {
             state: State::default(),
             applied: None,
@@ -126,7 +135,10 @@ impl Machine {
     }
 
     fn meta(&self) -> SnapshotMeta {
-        SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
+        SnapshotMeta {
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+        }
     }
 }
 
@@ -147,7 +159,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let (entry, responder) = next?;
             let index = entry.log_id.index;
             let outcome = match entry.payload {
-                EntryPayload::Normal(proposal) => self.state.apply(index, &proposal.0, &mut self.changes),
+                EntryPayload::Normal(proposal) => {
+                    self.state.apply(index, &proposal.0, &mut self.changes)
+                }
                 EntryPayload::Blank => {
                     self.state.skip(index);
                     Outcome::Done
@@ -171,10 +185,18 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { meta: self.meta(), view: self.state.view(), store: self.store.clone() }
+        Builder {
+            meta: self.meta(),
+            view: self.state.view(),
+            store: self.store.clone(),
+        }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
         let view = match (snapshot, &self.store) {
             (SnapshotData::View(view), None) | (SnapshotData::Received(view, None), None) => view,
             (SnapshotData::Received(view, Some(staged)), Some(store)) => {
@@ -182,7 +204,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 blocking(move || store.adopt(&staged, &head)).await?;
                 view
             }
-            (SnapshotData::View(view), Some(store)) | (SnapshotData::Received(view, None), Some(store)) => {
+            (SnapshotData::View(view), Some(store))
+            | (SnapshotData::Received(view, None), Some(store)) => {
                 let (store, head, copy) = (store.clone(), head_of(meta), view.clone());
                 blocking(move || store.write(&head, &copy)).await?;
                 view
@@ -190,15 +213,21 @@ impl RaftStateMachine<TypeConfig> for Machine {
             (SnapshotData::File(path), Some(store)) => {
                 let (store, head, epoch) = (store.clone(), head_of(meta), self.link.next_epoch());
                 let taken = move || {
-                    let loaded = snapshot::read(&mut io::BufReader::new(store.reader(&path)?), epoch)?;
-                    let view = loaded.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?.view;
+                    let loaded =
+                        snapshot::read(&mut io::BufReader::new(store.reader(&path)?), epoch)?;
+                    let view = loaded
+                        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?
+                        .view;
                     store.write(&head, &view)?;
                     Ok(view)
                 };
                 blocking(taken).await?
             }
             (SnapshotData::File(path), None) | (SnapshotData::Received(_, Some(path)), None) => {
-                return Err(io::Error::other(format!("{}: not a snapshot to install", path.display())));
+                return Err(io::Error::other(format!(
+                    "{}: not a snapshot to install",
+                    path.display()
+                )));
             }
         };
         self.restore(meta, view);
@@ -207,20 +236,26 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<MachineSnapshot>, io::Error> {
         Ok(match &self.store {
-            Some(store) => {
-                store.newest().map(|Kept { head, path }| Snapshot { meta: meta_of(&head), snapshot: SnapshotData::File(path) })
-            }
+            Some(store) => store.newest().map(|Kept { head, path }| Snapshot {
+                meta: meta_of(&head),
+                snapshot: SnapshotData::File(path),
+            }),
             // In memory the state itself is the newest snapshot, and costs nothing.
-            None if self.applied.is_some() => {
-                Some(Snapshot { meta: self.meta(), snapshot: SnapshotData::View(self.state.view()) })
-            }
+            None if self.applied.is_some() => Some(Snapshot {
+                meta: self.meta(),
+                snapshot: SnapshotData::View(self.state.view()),
+            }),
             None => None,
         })
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// Writes a snapshot of a view while the state goes on.
@@ -242,6 +277,9 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             }
             _ => SnapshotData::View(self.view.clone()),
         };
-        Ok(Snapshot { meta: self.meta.clone(), snapshot })
+        Ok(Snapshot {
+            meta: self.meta.clone(),
+            snapshot,
+        })
     }
 }

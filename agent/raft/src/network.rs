@@ -10,8 +10,8 @@ use openraft::OptionalSend;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
-    VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, RaftNetworkFactory, RaftNetworkV2};
 use serde::de::DeserializeOwned;
@@ -99,7 +99,9 @@ impl SnapshotBody {
     /// Writes all of it. This blocks: call it on a thread that may.
     pub fn write_to(self, out: &mut dyn Write) -> io::Result<()> {
         match self.0 {
-            Body::File(store, path) => io::copy(&mut store.reader(&path)?, &mut { out }).map(|_| ()),
+            Body::File(store, path) => {
+                io::copy(&mut store.reader(&path)?, &mut { out }).map(|_| ())
+            }
             Body::State(state) => crate::snapshot::write(&state.0, &state.1, out),
         }
     }
@@ -136,7 +138,9 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
 /// Reads a message.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ServeError> {
     match bytes.split_first() {
-        Some((&WIRE, body)) => rmp_serde::from_slice(body).map_err(|e| ServeError::Malformed(e.to_string())),
+        Some((&WIRE, body)) => {
+            rmp_serde::from_slice(body).map_err(|e| ServeError::Malformed(e.to_string()))
+        }
         Some((&found, _)) => Err(ServeError::Format { found, known: WIRE }),
         None => Err(ServeError::Malformed("it is empty".to_owned())),
     }
@@ -154,11 +158,17 @@ pub(crate) fn encode_snapshot_head(vote: &Vote, head: &SnapshotHead) -> Vec<u8> 
 /// Reads the head of a snapshot on its way.
 pub(crate) fn decode_snapshot_head(bytes: &[u8]) -> Result<(Vote, SnapshotMeta), ServeError> {
     let malformed = |why: &str| ServeError::Malformed(why.to_owned());
-    let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(|| malformed("it ends too early"))?;
-    let (vote, mut rest) =
-        rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(|| malformed("it ends too early"))?;
+    let (length, rest) = bytes
+        .split_first_chunk::<4>()
+        .ok_or_else(|| malformed("it ends too early"))?;
+    let (vote, mut rest) = rest
+        .split_at_checked(u32::from_le_bytes(*length) as usize)
+        .ok_or_else(|| malformed("it ends too early"))?;
     let head = read_snapshot_head(&mut rest).map_err(|e| malformed(&e.to_string()))?;
-    Ok((decode(vote)?, meta_of(&head.map_err(|e| malformed(&e.to_string()))?)))
+    Ok((
+        decode(vote)?,
+        meta_of(&head.map_err(|e| malformed(&e.to_string()))?),
+    ))
 }
 
 /// Makes the connections to other servers.
@@ -169,7 +179,12 @@ pub(crate) struct Network {
 
 impl Network {
     fn peer(&self, node: &ServerInfo, lane: Lane) -> PeerLink {
-        PeerLink { transport: self.transport.clone(), store: self.store.clone(), target: node.clone(), lane }
+        PeerLink {
+            transport: self.transport.clone(),
+            store: self.store.clone(),
+            target: node.clone(),
+            lane,
+        }
     }
 }
 
@@ -202,8 +217,15 @@ fn unreachable(why: impl std::fmt::Display) -> Unreachable<TypeConfig> {
 }
 
 impl PeerLink {
-    async fn call(&self, request: &Request, option: &RPCOption) -> Result<Response, RPCError<TypeConfig>> {
-        let answer = self.transport.call(&self.target, self.lane, encode(request), option.soft_ttl()).await;
+    async fn call(
+        &self,
+        request: &Request,
+        option: &RPCOption,
+    ) -> Result<Response, RPCError<TypeConfig>> {
+        let answer = self
+            .transport
+            .call(&self.target, self.lane, encode(request), option.soft_ttl())
+            .await;
         let answer = answer.map_err(|e| RPCError::Unreachable(unreachable(e)))?;
         decode(&answer).map_err(|e| RPCError::Unreachable(unreachable(e)))
     }
@@ -271,12 +293,16 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
         let wire = encode_snapshot_head(&vote, &head);
         let body = match (snapshot.snapshot, &self.store) {
             (SnapshotData::File(path), Some(store)) => Body::File(store.clone(), path),
-            (SnapshotData::View(view) | SnapshotData::Received(view, _), _) => Body::State(Box::new((head, view))),
+            (SnapshotData::View(view) | SnapshotData::Received(view, _), _) => {
+                Body::State(Box::new((head, view)))
+            }
             (SnapshotData::File(path), None) => {
                 return Err(unreachable(format!("{}: no such snapshot", path.display())).into());
             }
         };
-        let sent = self.transport.send_snapshot(&self.target, wire, SnapshotBody(body), option.soft_ttl());
+        let sent =
+            self.transport
+                .send_snapshot(&self.target, wire, SnapshotBody(body), option.soft_ttl());
         let answer = tokio::select! {
             answer = sent => answer.map_err(unreachable)?,
             closed = cancel => return Err(closed.into()),

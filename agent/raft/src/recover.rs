@@ -30,10 +30,17 @@ pub struct Recovered {
 /// counts as committed, as Consul's recovery by `peers.json` does. Every server that is left must
 /// be given the same lists, while all of them are stopped. The last step that changes anything is
 /// one rename, so a recovery that was broken off has either not happened or is complete.
-pub fn recover(dir: &Path, voters: &[ServerInfo], learners: &[ServerInfo]) -> Result<Recovered, StartError> {
+pub fn recover(
+    dir: &Path,
+    voters: &[ServerInfo],
+    learners: &[ServerInfo],
+) -> Result<Recovered, StartError> {
     let membership = members(voters, learners)?;
     if !dir.is_dir() {
-        return Err(StartError::Servers(format!("there is no data directory {}", dir.display())));
+        return Err(StartError::Servers(format!(
+            "there is no data directory {}",
+            dir.display()
+        )));
     }
     let _lock = directory::lock(&RealFs, dir)?;
     let opened = directory::open(Arc::new(RealFs), dir, None, 1)?;
@@ -46,7 +53,9 @@ pub fn recover(dir: &Path, voters: &[ServerInfo], learners: &[ServerInfo]) -> Re
     let (reader, mut changes) = (log.reader(), Changes::default());
     let mut next = last.or(opened.content.purged).map_or(0, |id| id.index + 1);
     while next < end {
-        let entries = reader.read(next, end.min(next + CHUNK), usize::MAX).map_err(failed)?;
+        let entries = reader
+            .read(next, end.min(next + CHUNK), usize::MAX)
+            .map_err(failed)?;
         if entries.is_empty() {
             break;
         }
@@ -63,22 +72,37 @@ pub fn recover(dir: &Path, voters: &[ServerInfo], learners: &[ServerInfo]) -> Re
         }
     }
     let Some(last) = last else {
-        return Err(StartError::Servers(format!("the data directory {} holds nothing to recover", dir.display())));
+        return Err(StartError::Servers(format!(
+            "the data directory {} holds nothing to recover",
+            dir.display()
+        )));
     };
     // First the vote, so that nobody leads by what was decided before; then the snapshot with the
     // new membership, behind which the whole log is void.
     if let Some(old) = opened.content.vote {
         let mut batch = log.begin().map_err(failed)?;
-        batch.vote(&vote(old.leader_id.term, old.leader_id.voted_for, false)).map_err(failed)?;
+        batch
+            .vote(&vote(old.leader_id.term, old.leader_id.voted_for, false))
+            .map_err(failed)?;
         batch.commit().map_err(failed)?;
     }
     let last = log_id(term_of(&last), last.index);
-    let head = SnapshotHead { last: Some(last), membership_at: Some(last), membership };
+    let head = SnapshotHead {
+        last: Some(last),
+        membership_at: Some(last),
+        membership,
+    };
     opened.store.write(&head, &state.view()).map_err(failed)?;
-    Ok(Recovered { index: last.index, term: term_of(&last) })
+    Ok(Recovered {
+        index: last.index,
+        term: term_of(&last),
+    })
 }
 
-fn members(voters: &[ServerInfo], learners: &[ServerInfo]) -> Result<types::Membership, StartError> {
+fn members(
+    voters: &[ServerInfo],
+    learners: &[ServerInfo],
+) -> Result<types::Membership, StartError> {
     let refuse = |text: String| Err(StartError::Servers(text));
     if voters.is_empty() {
         return refuse("a recovery needs a voter".to_owned());
@@ -88,7 +112,10 @@ fn members(voters: &[ServerInfo], learners: &[ServerInfo]) -> Result<types::Memb
         if server.node_id.is_empty() || server.address.is_empty() {
             return refuse(format!("the server {server} needs an id and an address"));
         }
-        if servers.values().any(|other: &ServerInfo| other.address == server.address) {
+        if servers
+            .values()
+            .any(|other: &ServerInfo| other.address == server.address)
+        {
             return refuse(format!("two servers have the address {}", server.address));
         }
         if servers.insert(server.id(), server.clone()).is_some() {

@@ -116,7 +116,11 @@ impl Status {
             leader: metrics.current_leader == Some(*id),
         };
         Status {
-            state: if metrics.running_state.is_err() { Role::Stopped } else { Role::of(metrics.state) },
+            state: if metrics.running_state.is_err() {
+                Role::Stopped
+            } else {
+                Role::of(metrics.state)
+            },
             leader: server(membership, metrics.current_leader),
             term: metrics.current_term,
             last_log_index,

@@ -32,9 +32,9 @@ impl std::fmt::Display for ServerInfo {
 /// The number of the server with this UUID: 64-bit FNV-1a of its lower-case text. It is written
 /// to votes and memberships, so it never changes.
 pub fn server_id(node_id: &str) -> u64 {
-    node_id
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(b.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3))
+    node_id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| {
+        (hash ^ u64::from(b.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// What is proposed: shared, because log, replication and state machine hold it at the same time.
@@ -62,7 +62,9 @@ impl<'de> Deserialize<'de> for Proposal {
                 f.write_str("an encoded entry")
             }
             fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Proposal, E> {
-                Entry::decode(bytes).map(|e| Proposal(Arc::new(e))).map_err(E::custom)
+                Entry::decode(bytes)
+                    .map(|e| Proposal(Arc::new(e)))
+                    .map_err(E::custom)
             }
         }
         d.deserialize_bytes(Bytes)
@@ -92,7 +94,10 @@ pub(crate) type Done = openraft::storage::IOFlushed<TypeConfig>;
 
 /// The id of an entry.
 pub(crate) fn log_id(term: u64, index: u64) -> LogId {
-    LogId::new(openraft::vote::leader_id_std::CommittedLeaderId::new(term), index)
+    LogId::new(
+        openraft::vote::leader_id_std::CommittedLeaderId::new(term),
+        index,
+    )
 }
 
 /// The term of an entry.
@@ -102,7 +107,11 @@ pub(crate) fn term_of(id: &LogId) -> u64 {
 
 /// A vote for a server.
 pub(crate) fn vote(term: u64, server: u64, committed: bool) -> Vote {
-    if committed { Vote::new_committed(term, server) } else { Vote::new(term, server) }
+    if committed {
+        Vote::new_committed(term, server)
+    } else {
+        Vote::new(term, server)
+    }
 }
 
 /// A membership of these voters; all of them are in `servers`, which may hold learners too.
@@ -129,7 +138,10 @@ mod tests {
 
     #[test]
     fn a_proposal_travels_as_the_bytes_of_its_entry() {
-        let proposal = Proposal(Arc::new(Entry { at: 9, command: Command::SessionDestroy("s".into()) }));
+        let proposal = Proposal(Arc::new(Entry {
+            at: 9,
+            command: Command::SessionDestroy("s".into()),
+        }));
         let bytes = rmp_serde::to_vec(&proposal).unwrap();
         assert_eq!(rmp_serde::from_slice::<Proposal>(&bytes).unwrap(), proposal);
         assert!(rmp_serde::from_slice::<Proposal>(&rmp_serde::to_vec(&7).unwrap()).is_err());

@@ -3,7 +3,8 @@
 mod support;
 
 use lictor_raft::{
-    Consensus, Consistency, Lane, ProposeError, ReadError, ServerInfo, SnapshotBody, Storage, Transport, TransportError,
+    Consensus, Consistency, Lane, ProposeError, ReadError, ServerInfo, SnapshotBody, Storage,
+    Transport, TransportError,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -26,11 +27,17 @@ struct Port {
 
 impl Switch {
     fn port(&self, from: &ServerInfo) -> Arc<Port> {
-        Arc::new(Port { switch: self.clone(), from: from.address.clone() })
+        Arc::new(Port {
+            switch: self.clone(),
+            from: from.address.clone(),
+        })
     }
 
     fn plug(&self, consensus: &Consensus) {
-        self.0.lock().unwrap().insert(consensus.server().address.clone(), consensus.clone());
+        self.0
+            .lock()
+            .unwrap()
+            .insert(consensus.server().address.clone(), consensus.clone());
     }
 
     fn unplug(&self, address: &str) {
@@ -48,20 +55,37 @@ impl Port {
 }
 
 impl Transport for Port {
-    fn call<'a>(&'a self, target: &'a ServerInfo, _: Lane, request: Vec<u8>, limit: Duration) -> Answer<'a> {
+    fn call<'a>(
+        &'a self,
+        target: &'a ServerInfo,
+        _: Lane,
+        request: Vec<u8>,
+        limit: Duration,
+    ) -> Answer<'a> {
         Box::pin(async move {
             let peer = self.reach(target)?;
             let served = tokio::time::timeout(limit, peer.serve(&request)).await;
-            served.map_err(|e| TransportError(e.to_string()))?.map_err(|e| TransportError(e.to_string()))
+            served
+                .map_err(|e| TransportError(e.to_string()))?
+                .map_err(|e| TransportError(e.to_string()))
         })
     }
 
-    fn send_snapshot<'a>(&'a self, target: &'a ServerInfo, head: Vec<u8>, body: SnapshotBody, _: Duration) -> Answer<'a> {
+    fn send_snapshot<'a>(
+        &'a self,
+        target: &'a ServerInfo,
+        head: Vec<u8>,
+        body: SnapshotBody,
+        _: Duration,
+    ) -> Answer<'a> {
         Box::pin(async move {
             let peer = self.reach(target)?;
             let mut bytes = Vec::new();
-            body.write_to(&mut bytes).map_err(|e| TransportError(e.to_string()))?;
-            let served = peer.serve_snapshot(&head, std::io::Cursor::new(bytes)).await;
+            body.write_to(&mut bytes)
+                .map_err(|e| TransportError(e.to_string()))?;
+            let served = peer
+                .serve_snapshot(&head, std::io::Cursor::new(bytes))
+                .await;
             served.map_err(|e| TransportError(e.to_string()))
         })
     }
@@ -87,18 +111,28 @@ impl Cluster {
         (options.snapshot_threshold, options.trailing_logs) = (64, 8);
         let told = Arc::new(Told::default());
         let port = self.switch.port(&options.server);
-        let consensus = Consensus::start_with(options, told.clone(), port).await.unwrap();
+        let consensus = Consensus::start_with(options, told.clone(), port)
+            .await
+            .unwrap();
         self.switch.plug(&consensus);
         (consensus, told)
     }
 
     /// Three voters; the first leads.
     async fn of_three(scratch: Option<Scratch>) -> Cluster {
-        let mut cluster = Cluster { switch: Switch::default(), servers: Vec::new(), scratch };
+        let mut cluster = Cluster {
+            switch: Switch::default(),
+            servers: Vec::new(),
+            scratch,
+        };
         let first = cluster.start(1, true).await;
         // Enough for the others to need a snapshot.
         for n in 0..200 {
-            first.0.propose(set(&format!("early{n}"), "v")).await.unwrap();
+            first
+                .0
+                .propose(set(&format!("early{n}"), "v"))
+                .await
+                .unwrap();
         }
         first.0.snapshot().await.unwrap();
         cluster.servers.push(first);
@@ -107,7 +141,11 @@ impl Cluster {
             cluster.servers.push(joined);
         }
         let all: Vec<ServerInfo> = (1..=3).map(server).collect();
-        cluster.servers[0].0.change_servers(&all, &[]).await.unwrap();
+        cluster.servers[0]
+            .0
+            .change_servers(&all, &[])
+            .await
+            .unwrap();
         cluster
     }
 
@@ -130,7 +168,11 @@ impl Cluster {
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            assert_eq!(self.servers[*i].1.value(key).as_deref(), Some(value), "server {i}");
+            assert_eq!(
+                self.servers[*i].1.value(key).as_deref(),
+                Some(value),
+                "server {i}"
+            );
         }
     }
 
@@ -154,7 +196,10 @@ async fn servers_join_replicate_and_take_over(scratch: Option<Scratch>) {
 
     // A follower names the leader, and answers from its own view once it has caught up.
     let follower = cluster.servers[1].0.clone();
-    assert_eq!(follower.propose(set("a", "2")).await, Err(ProposeError::NotLeader { leader: server(1) }));
+    assert_eq!(
+        follower.propose(set("a", "2")).await,
+        Err(ProposeError::NotLeader { leader: server(1) })
+    );
     assert_eq!(
         follower.read_barrier(Consistency::Default).await,
         Err(ReadError::NotLeader { leader: server(1) })
@@ -162,7 +207,10 @@ async fn servers_join_replicate_and_take_over(scratch: Option<Scratch>) {
     let applied = first.propose(set("a", "3")).await.unwrap();
     let index = first.read_index(Consistency::Default).await.unwrap();
     assert!(index >= applied.index);
-    follower.wait_applied(index, Duration::from_secs(10)).await.unwrap();
+    follower
+        .wait_applied(index, Duration::from_secs(10))
+        .await
+        .unwrap();
     assert_eq!(cluster.servers[1].1.value("a").as_deref(), Some("3"));
 
     // The lead is handed over.
@@ -176,7 +224,11 @@ async fn servers_join_replicate_and_take_over(scratch: Option<Scratch>) {
     cluster.switch.unplug(&server(3).address);
     assert!(third.read_barrier(Consistency::Consistent).await.is_err());
     let leader = cluster.leader(&[0, 1]).await;
-    cluster.servers[leader].0.propose(set("b", "2")).await.unwrap();
+    cluster.servers[leader]
+        .0
+        .propose(set("b", "2"))
+        .await
+        .unwrap();
     assert_eq!(cluster.servers[2].1.value("b").as_deref(), Some("1"));
     // It comes back and follows.
     cluster.switch.plug(&third);
@@ -200,7 +252,9 @@ async fn servers_join_replicate_and_take_over(scratch: Option<Scratch>) {
     // Back to one: it answers alone again.
     let leader = cluster.leader(&[0, 1, 2]).await;
     let last = cluster.servers[leader].0.clone();
-    last.change_servers(std::slice::from_ref(last.server()), &[]).await.unwrap();
+    last.change_servers(std::slice::from_ref(last.server()), &[])
+        .await
+        .unwrap();
     last.propose(set("d", "1")).await.unwrap();
     assert_eq!(last.status().voters.len(), 1);
     last.read_barrier(Consistency::Consistent).await.unwrap();
@@ -226,31 +280,54 @@ async fn a_lost_quorum_is_recovered_by_hand() {
         cluster.switch.unplug(&consensus.server().address);
         consensus.shutdown().await;
     }
-    let Storage::Directory(dir) = cluster.storage(2) else { panic!("no directory") };
+    let Storage::Directory(dir) = cluster.storage(2) else {
+        panic!("no directory")
+    };
 
     // Two are lost. The second alone cannot lead.
     let (alone, _told) = cluster.start(2, true).await;
     assert!(alone.propose(set("a", "2")).await.is_err());
     // While it runs, nobody else touches its directory.
-    assert!(lictor_raft::recover(&dir, &[server(2)], &[]).unwrap_err().to_string().contains("in use"));
+    assert!(
+        lictor_raft::recover(&dir, &[server(2)], &[])
+            .unwrap_err()
+            .to_string()
+            .contains("in use")
+    );
     cluster.switch.unplug(&server(2).address);
     alone.shutdown().await;
 
     assert!(lictor_raft::recover(&dir, &[], &[server(2)]).is_err());
     assert!(lictor_raft::recover(&dir, &[server(2), server(2)], &[]).is_err());
-    assert!(lictor_raft::recover(&cluster.scratch.as_ref().unwrap().join("nothing"), &[server(2)], &[]).is_err());
-    let moved = ServerInfo { address: "10.7.7.7:8300".to_owned(), ..server(2) };
+    assert!(
+        lictor_raft::recover(
+            &cluster.scratch.as_ref().unwrap().join("nothing"),
+            &[server(2)],
+            &[]
+        )
+        .is_err()
+    );
+    let moved = ServerInfo {
+        address: "10.7.7.7:8300".to_owned(),
+        ..server(2)
+    };
     let recovered = lictor_raft::recover(&dir, std::slice::from_ref(&moved), &[]).unwrap();
     assert!(recovered.index > 200);
     // Once more changes nothing.
-    assert_eq!(lictor_raft::recover(&dir, std::slice::from_ref(&moved), &[]).unwrap(), recovered);
+    assert_eq!(
+        lictor_raft::recover(&dir, std::slice::from_ref(&moved), &[]).unwrap(),
+        recovered
+    );
 
     let mut options = options(2, Storage::Directory(dir));
     options.server = moved.clone();
     let told = Arc::new(Told::default());
     let consensus = Consensus::start(options, told.clone()).await.unwrap();
     assert!(consensus.is_leader());
-    assert_eq!((told.value("a").as_deref(), told.value("early7").as_deref()), (Some("1"), Some("v")));
+    assert_eq!(
+        (told.value("a").as_deref(), told.value("early7").as_deref()),
+        (Some("1"), Some("v"))
+    );
     consensus.propose(set("a", "2")).await.unwrap();
     let status = consensus.status();
     assert_eq!((status.voters.len(), status.leader), (1, Some(moved)));

@@ -29,11 +29,17 @@ fn at(dir: &std::path::Path) -> lictor_raft::Options {
 #[test]
 #[ignore = "started by the other test, and then killed"]
 fn hammer() {
-    let (Some(dir), Ok(round)) = (std::env::var_os(DIRECTORY), std::env::var(ROUND)) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (Some(dir), Ok(round)) = (std::env::var_os(DIRECTORY), std::env::var(ROUND)) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let (consensus, _told) = start(at(dir.as_ref())).await.unwrap();
-        let writers = (0..WRITERS).map(|w| tokio::spawn(write_on(consensus.clone(), format!("{round}/{w}"))));
+        let writers =
+            (0..WRITERS).map(|w| tokio::spawn(write_on(consensus.clone(), format!("{round}/{w}"))));
         for writer in writers.collect::<Vec<_>>() {
             writer.await.unwrap();
         }
@@ -46,7 +52,8 @@ async fn write_on(consensus: Consensus, name: String) {
         let key = format!("{name}/{n}");
         consensus.propose(set(&key, &n.to_string())).await.unwrap();
         // One system call for the whole line: a kill leaves it whole or not there.
-        out.write_all(format!("acknowledged {key}\n").as_bytes()).unwrap();
+        out.write_all(format!("acknowledged {key}\n").as_bytes())
+            .unwrap();
     }
 }
 
@@ -85,7 +92,10 @@ fn fifty_kills_lose_no_acknowledged_write() {
         // at another place.
         let target = 40 + (round * 0x9e37_79b9) % 700;
         while count.load(Ordering::Relaxed) < target {
-            assert!(child.try_wait().unwrap().is_none(), "round {round}: the server ended by itself");
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "round {round}: the server ended by itself"
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
         child.kill().unwrap();
@@ -94,12 +104,21 @@ fn fifty_kills_lose_no_acknowledged_write() {
         assert!(keys.len() as u64 >= target.min(40));
         acknowledged.extend(keys);
 
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // Every other time the next server finds what was killed, not what was closed by this one.
+        if round % 2 == 0 && round + 1 < ROUNDS {
+            continue;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let (consensus, told) = start(at(&dir)).await.unwrap();
             let view = told.view();
             for key in &acknowledged {
-                let entry = view.kv(key).unwrap_or_else(|| panic!("round {round}: {key} is lost"));
+                let entry = view
+                    .kv(key)
+                    .unwrap_or_else(|| panic!("round {round}: {key} is lost"));
                 assert_eq!(&*entry.value, key.rsplit('/').next().unwrap().as_bytes());
             }
             consensus.shutdown().await;

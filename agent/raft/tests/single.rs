@@ -15,7 +15,11 @@ async fn a_server_in_memory_leads_at_once() {
     let begin = Instant::now();
     let (consensus, told) = start(options(1, Storage::Memory)).await.unwrap();
     assert!(consensus.is_leader());
-    assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        begin.elapsed()
+    );
     assert_eq!(told.restored.load(Ordering::Relaxed), 1);
 
     let first = consensus.propose(set("a", "1")).await.unwrap();
@@ -24,25 +28,45 @@ async fn a_server_in_memory_leads_at_once() {
     assert_eq!(told.value("a").as_deref(), Some("1"));
     assert_eq!(told.view().index(), first.index);
     consensus.read_barrier(Consistency::Default).await.unwrap();
-    consensus.read_barrier(Consistency::Consistent).await.unwrap();
+    consensus
+        .read_barrier(Consistency::Consistent)
+        .await
+        .unwrap();
     assert!(consensus.read_index(Consistency::Consistent).await.unwrap() >= first.index);
     consensus.wait_applied(first.index, WAIT).await.unwrap();
-    assert_eq!(consensus.wait_applied(first.index + 9, Duration::from_millis(1)).await, Err(ReadError::Behind));
+    assert_eq!(
+        consensus
+            .wait_applied(first.index + 9, Duration::from_millis(1))
+            .await,
+        Err(ReadError::Behind)
+    );
 
     let mut leadership = consensus.leadership();
     let led = leadership.wait_for(|l| l.is_leader).await.unwrap().clone();
     assert_eq!(led.leader, Some(server(1)));
 
     let status = consensus.status();
-    assert_eq!((status.state, status.leader, status.term), (Role::Leader, Some(server(1)), led.term));
-    assert_eq!((status.last_log_index, status.last_log_term), (first.index, led.term));
+    assert_eq!(
+        (status.state, status.leader, status.term),
+        (Role::Leader, Some(server(1)), led.term)
+    );
+    assert_eq!(
+        (status.last_log_index, status.last_log_term),
+        (first.index, led.term)
+    );
     assert_eq!(status.voters.len(), 1);
     assert!(status.voters[0].voter && status.voters[0].leader);
 
     consensus.shutdown().await;
     assert!(!consensus.is_leader());
-    assert_eq!(consensus.propose(set("a", "2")).await, Err(ProposeError::Stopped));
-    assert_eq!(consensus.read_barrier(Consistency::Default).await, Err(ReadError::Stopped));
+    assert_eq!(
+        consensus.propose(set("a", "2")).await,
+        Err(ProposeError::Stopped)
+    );
+    assert_eq!(
+        consensus.read_barrier(Consistency::Default).await,
+        Err(ReadError::Stopped)
+    );
     assert_eq!(consensus.status().state, Role::Stopped);
     consensus.shutdown().await;
 }
@@ -55,8 +79,14 @@ async fn a_server_that_must_not_bootstrap_waits() {
     let (consensus, _told) = start(options).await.unwrap();
     assert!(!consensus.is_leader());
     assert_eq!(consensus.status().state, Role::Learner);
-    assert_eq!(consensus.propose(set("a", "1")).await, Err(ProposeError::NoLeader));
-    assert_eq!(consensus.read_barrier(Consistency::Default).await, Err(ReadError::NoLeader));
+    assert_eq!(
+        consensus.propose(set("a", "1")).await,
+        Err(ProposeError::NoLeader)
+    );
+    assert_eq!(
+        consensus.read_barrier(Consistency::Default).await,
+        Err(ReadError::NoLeader)
+    );
     consensus.shutdown().await;
 }
 
@@ -70,9 +100,16 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
         let (consensus, told) = start(at()).await.unwrap();
         assert!(consensus.is_leader());
         for earlier in 0..round {
-            assert_eq!(told.value(&format!("k{earlier}")), Some(format!("v{earlier}")), "round {round}");
+            assert_eq!(
+                told.value(&format!("k{earlier}")),
+                Some(format!("v{earlier}")),
+                "round {round}"
+            );
         }
-        let applied = consensus.propose(set(&format!("k{round}"), &format!("v{round}"))).await.unwrap();
+        let applied = consensus
+            .propose(set(&format!("k{round}"), &format!("v{round}")))
+            .await
+            .unwrap();
         assert!(applied.index > last);
         // A server that comes back never leads in a term in which it led before.
         let status = consensus.status();
@@ -103,18 +140,26 @@ async fn snapshots_are_made_and_take_the_place_of_the_log() {
 
     let files = || {
         let dir = std::fs::read_dir(scratch.join("raft/snapshots")).unwrap();
-        let mut names: Vec<String> = dir.map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = dir
+            .map(|f| f.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     };
     assert_eq!(files().len(), 2, "{:?}", files());
     let (consensus, told) = start(at()).await.unwrap();
     assert_eq!((told.view().kv_count(), count), (450, 450));
-    assert_eq!(consensus.status().last_snapshot_index, status.last_snapshot_index);
+    assert_eq!(
+        consensus.status().last_snapshot_index,
+        status.last_snapshot_index
+    );
     consensus.shutdown().await;
 
     // The newest is damaged: the older one and the log give the same state.
-    let newest = scratch.join("raft/snapshots").join(format!("{}-{}.snap", status.last_snapshot_index, status.last_snapshot_term));
+    let newest = scratch.join("raft/snapshots").join(format!(
+        "{}-{}.snap",
+        status.last_snapshot_index, status.last_snapshot_term
+    ));
     let mut bytes = std::fs::read(&newest).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -142,7 +187,10 @@ async fn snapshots_are_made_and_take_the_place_of_the_log() {
     let error = start(at()).await.err().unwrap();
     assert!(matches!(error, StartError::Damaged { .. }));
     let line = error.to_string();
-    assert!(line.contains(".snap is damaged") && !line.contains('\n'), "{line}");
+    assert!(
+        line.contains(".snap is damaged") && !line.contains('\n'),
+        "{line}"
+    );
     assert!(before == content(&scratch.join("raft")));
 }
 
@@ -153,7 +201,12 @@ async fn a_directory_is_used_by_one_process_and_one_server() {
     let (consensus, _told) = start(at(1)).await.unwrap();
     let error = start(at(1)).await.err().unwrap();
     assert!(matches!(error, StartError::Locked { .. }), "{error}");
-    assert!(error.to_string().contains(scratch.join("raft").to_str().unwrap()), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains(scratch.join("raft").to_str().unwrap()),
+        "{error}"
+    );
     // The first is not disturbed.
     consensus.propose(set("a", "1")).await.unwrap();
     consensus.shutdown().await;
@@ -204,7 +257,10 @@ async fn a_damaged_directory_ends_the_start_and_stays_as_it_is() {
     let at = |dir: &std::path::Path| options(1, Storage::Directory(dir.to_path_buf()));
     let (consensus, told) = start(at(&good)).await.unwrap();
     for n in 0..300 {
-        consensus.propose(set(&format!("k{n}"), &"value ".repeat(20))).await.unwrap();
+        consensus
+            .propose(set(&format!("k{n}"), &"value ".repeat(20)))
+            .await
+            .unwrap();
     }
     let state = format!("{:?}", told.view());
     consensus.shutdown().await;
@@ -222,7 +278,10 @@ async fn a_damaged_directory_ends_the_start_and_stays_as_it_is() {
                 let place = (round * 0x9e37_79b9) % bytes.len();
                 match round % 3 {
                     0 => bytes[place] ^= 1 << (round % 8),
-                    1 => bytes[place / 4096 * 4096..].iter_mut().take(4096).for_each(|b| *b = 0xa5),
+                    1 => bytes[place / 4096 * 4096..]
+                        .iter_mut()
+                        .take(4096)
+                        .for_each(|b| *b = 0xa5),
                     _ => bytes.truncate(place),
                 }
             }
@@ -233,15 +292,28 @@ async fn a_damaged_directory_ends_the_start_and_stays_as_it_is() {
             Err(error) => {
                 refused += 1;
                 let line = error.to_string();
-                assert!(matches!(error, StartError::Damaged { .. }), "round {round}: {line}");
-                assert!(line.contains("log.redb") && !line.contains('\n'), "round {round}: {line}");
-                assert!(before == content(&dir), "round {round}: something was written");
+                assert!(
+                    matches!(error, StartError::Damaged { .. }),
+                    "round {round}: {line}"
+                );
+                assert!(
+                    line.contains("log.redb") && !line.contains('\n'),
+                    "round {round}: {line}"
+                );
+                assert!(
+                    before == content(&dir),
+                    "round {round}: something was written"
+                );
             }
             // The damage fell on bytes that nobody uses.
             Ok((consensus, told)) => {
                 let now = told.view();
                 assert_eq!(now.kv_count(), 300, "round {round}");
-                assert!(now.kv_range("k").all(|e| &*e.value == "value ".repeat(20).as_bytes()), "round {round}");
+                assert!(
+                    now.kv_range("k")
+                        .all(|e| &*e.value == "value ".repeat(20).as_bytes()),
+                    "round {round}"
+                );
                 consensus.shutdown().await;
             }
         }
@@ -259,7 +331,10 @@ async fn a_damaged_directory_ends_the_start_and_stays_as_it_is() {
         }
         let before = content(&dir);
         let line = start(at(&dir)).await.err().unwrap().to_string();
-        assert!(line.contains(&format!("{name} is damaged: it is missing")), "{line}");
+        assert!(
+            line.contains(&format!("{name} is damaged: it is missing")),
+            "{line}"
+        );
         assert!(before == content(&dir), "{name}");
     }
 }

@@ -69,6 +69,8 @@ struct Inner {
     checks: BTreeMap<Str, LocalCheck>,
     /// Whether the catalog has our node's addresses and metadata.
     node_in_sync: bool,
+    /// Whether something was taken away that the catalog may still have.
+    removed: bool,
 }
 
 /// The services and checks of this agent.
@@ -192,6 +194,7 @@ impl Local {
         for check in &checks {
             inner.checks.remove(check);
         }
+        inner.removed = true;
         if let Some(files) = &self.files {
             files.remove_service(id);
             checks.iter().for_each(|c| files.remove_check(c));
@@ -249,7 +252,12 @@ impl Local {
 
     /// Removes a check. Whether it was there.
     pub fn remove_check(&self, id: &str) -> bool {
-        let there = self.lock().checks.remove(id).is_some();
+        let there = {
+            let mut inner = self.lock();
+            let there = inner.checks.remove(id).is_some();
+            inner.removed |= there;
+            there
+        };
         if there {
             if let Some(files) = &self.files {
                 files.remove_check(id);
@@ -329,8 +337,9 @@ impl Local {
 
     // ---- anti-entropy ----
 
-    /// A copy for the plan, and the ids that are not in sync.
-    fn snapshot(&self, now: Instant) -> plan::LocalSide {
+    /// A copy for the plan: all, or what is not known to be in sync where nothing was removed
+    /// since the last complete round.
+    fn snapshot(&self, now: Instant, all: bool) -> plan::LocalSide {
         let mut inner = self.lock();
         for row in inner.checks.values_mut() {
             if row.deferred_until.is_some_and(|until| until <= now) {
@@ -338,22 +347,24 @@ impl Local {
                 row.in_sync = false;
             }
         }
+        let complete = all || std::mem::take(&mut inner.removed);
+        let services = inner.services.iter().filter(|(_, s)| complete || !s.in_sync);
+        let checks = inner.checks.iter().filter(|(_, c)| complete || !c.in_sync);
         plan::LocalSide {
-            services: inner.services.iter().map(|(id, s)| (id.clone(), (s.service.clone(), s.in_sync))).collect(),
-            checks: inner
-                .checks
-                .iter()
+            services: services.map(|(id, s)| (id.clone(), s.service.clone())).collect(),
+            checks: checks
                 .map(|(id, c)| {
-                    let row = plan::LocalCheckSide {
-                        check: c.check.clone(),
-                        in_sync: c.in_sync,
-                        output_deferred: c.deferred_until.is_some(),
-                    };
-                    (id.clone(), row)
+                    (id.clone(), plan::LocalCheckSide { check: c.check.clone(), output_deferred: c.deferred_until.is_some() })
                 })
                 .collect(),
             node_in_sync: inner.node_in_sync,
+            complete,
         }
+    }
+
+    /// Notes that a round failed: the next one looks at everything.
+    fn round_failed(&self) {
+        self.lock().removed = true;
     }
 
     /// The time of the next deferred change.
@@ -392,14 +403,6 @@ impl Local {
             service.tags = tags;
             row.service = Arc::new(service);
         }
-    }
-
-    /// Notes that the catalog may have lost everything of ours.
-    pub fn doubt_all(&self) {
-        let mut inner = self.lock();
-        inner.node_in_sync = false;
-        inner.services.values_mut().for_each(|s| s.in_sync = false);
-        inner.checks.values_mut().for_each(|c| c.in_sync = false);
     }
 
     /// Notes that the node's own facts changed.

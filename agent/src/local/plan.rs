@@ -9,12 +9,14 @@ use std::sync::Arc;
 /// What the agent vouches for.
 #[derive(Debug, Default)]
 pub struct LocalSide {
-    /// Services by id, with whether they were in sync when last looked at.
-    pub services: BTreeMap<Str, (Arc<NodeService>, bool)>,
+    /// Services by id.
+    pub services: BTreeMap<Str, Arc<NodeService>>,
     /// Checks by id.
     pub checks: BTreeMap<Str, LocalCheckSide>,
     /// Whether the node's own facts were in sync.
     pub node_in_sync: bool,
+    /// Whether this is all there is, so that what the catalog has beyond it must go.
+    pub complete: bool,
 }
 
 /// A check that the agent vouches for.
@@ -22,8 +24,6 @@ pub struct LocalSide {
 pub struct LocalCheckSide {
     /// The check.
     pub check: Arc<HealthCheck>,
-    /// Whether it was in sync when last looked at.
-    pub in_sync: bool,
     /// Whether a changed output is still kept back.
     pub output_deferred: bool,
 }
@@ -87,11 +87,21 @@ const SERVER_SERVICE: &str = "consul";
 /// The check that the leader keeps for each member is not the agent's.
 const SERF_HEALTH: &str = "serfHealth";
 
-/// Compares in full and says what to write. Nothing of any other node is touched.
-pub fn full(me: &Identity, local: &LocalSide, view: &View) -> Plan {
+/// Compares what is given and says what to write. Nothing of any other node is touched.
+pub fn plan(me: &Identity, local: &LocalSide, view: &View) -> Plan {
     let mut plan = Plan::default();
-    node(me, view.node(&me.name).map(|n| &**n), &mut plan);
+    if local.complete || !local.node_in_sync {
+        node(me, view.node(&me.name).map(|n| &**n), &mut plan);
+    }
+    if local.complete {
+        removals(me, local, view, &mut plan);
+    }
+    writes(me, local, view, &mut plan);
+    plan
+}
 
+/// What the catalog has of ours and we no longer have.
+fn removals(me: &Identity, local: &LocalSide, view: &View, plan: &mut Plan) {
     for remote in view.services_of(&me.name) {
         if remote.id != SERVER_SERVICE && !local.services.contains_key(&remote.id) {
             let gone = DeregisterRequest { node: me.name.clone(), service_id: remote.id.clone(), ..Default::default() };
@@ -107,9 +117,12 @@ pub fn full(me: &Identity, local: &LocalSide, view: &View) -> Plan {
             plan.writes.push((Command::Deregister(gone), Said::CheckGone(remote.check_id.clone())));
         }
     }
+}
 
+/// What we have and the catalog has not, or not so.
+fn writes(me: &Identity, local: &LocalSide, view: &View, plan: &mut Plan) {
     let mut with_service: Vec<&Str> = Vec::new();
-    for (id, (service, _)) in &local.services {
+    for (id, service) in &local.services {
         let remote = view.service(&me.name, id);
         let same = remote.is_some_and(|remote| {
             let mut wanted = (**service).clone();
@@ -162,7 +175,6 @@ pub fn full(me: &Identity, local: &LocalSide, view: &View) -> Plan {
             plan.done.checks.push((id.clone(), side.check.clone()));
         }
     }
-    plan
 }
 
 fn base(me: &Identity) -> RegisterRequest {
@@ -203,6 +215,8 @@ mod tests {
     use lictor_state::{Changes, Entry, State};
     use lictor_wire::Status;
 
+    use super::plan as made;
+
     fn me() -> Identity {
         Identity { id: "".into(), name: "n1".into(), address: "10.0.0.1".into(), datacenter: "dc1".into(), ..Identity::default() }
     }
@@ -222,7 +236,7 @@ mod tests {
             output: output.into(),
             ..HealthCheck::default()
         };
-        LocalCheckSide { check: Arc::new(check), in_sync: false, output_deferred: false }
+        LocalCheckSide { check: Arc::new(check), output_deferred: false }
     }
 
     fn run(state: &mut State, plan: &Plan) {
@@ -235,14 +249,14 @@ mod tests {
     #[test]
     fn one_round_makes_both_sides_equal_and_a_second_writes_nothing() {
         let mut state = State::default();
-        let mut local = LocalSide::default();
-        local.services.insert("web".into(), (service("web", 80), false));
+        let mut local = LocalSide { complete: true, ..LocalSide::default() };
+        local.services.insert("web".into(), service("web", 80));
         local.checks.insert("c1".into(), check("c1", "web", ""));
         local.checks.insert("disk".into(), check("disk", "", ""));
-        let plan = full(&me(), &local, &state.view());
+        let plan = made(&me(), &local, &state.view());
         assert_eq!(plan.writes.len(), 3, "node, service with its check, node check: {:?}", plan.writes);
         run(&mut state, &plan);
-        assert!(full(&me(), &local, &state.view()).writes.is_empty());
+        assert!(made(&me(), &local, &state.view()).writes.is_empty());
 
         // What is ours and gone is taken away; what is another's stays.
         let other = RegisterRequest { node: "n2".into(), address: "10.0.0.2".into(), service: Some(Box::new((*service("x", 1)).clone())), ..Default::default() };
@@ -252,7 +266,7 @@ mod tests {
             let index = state.index() + 1;
             state.apply(index, &Entry { at: 0, command: Command::Register(Box::new(request)) }, &mut Changes::default());
         }
-        let plan = full(&me(), &LocalSide::default(), &state.view());
+        let plan = made(&me(), &LocalSide { complete: true, ..LocalSide::default() }, &state.view());
         let mut said: Vec<&Said> = plan.writes.iter().map(|(_, s)| s).collect();
         said.sort_by_key(|s| format!("{s:?}"));
         assert_eq!(said, [&Said::CheckGone("disk".into()), &Said::ServiceGone("web".into())]);
@@ -264,30 +278,32 @@ mod tests {
     #[test]
     fn a_changed_output_that_is_kept_back_is_not_written() {
         let mut state = State::default();
-        let mut local = LocalSide::default();
+        let mut local = LocalSide { complete: true, ..LocalSide::default() };
         local.checks.insert("c".into(), check("c", "", "old"));
-        run(&mut state, &full(&me(), &local, &state.view()));
+        let plan = made(&me(), &local, &state.view());
+        run(&mut state, &plan);
         let mut row = check("c", "", "new");
         row.output_deferred = true;
         local.checks.insert("c".into(), row);
-        assert!(full(&me(), &local, &state.view()).writes.is_empty());
+        assert!(made(&me(), &local, &state.view()).writes.is_empty());
         local.checks.insert("c".into(), check("c", "", "new"));
-        assert_eq!(full(&me(), &local, &state.view()).writes.len(), 1);
+        assert_eq!(made(&me(), &local, &state.view()).writes.len(), 1);
     }
 
     #[test]
     fn the_catalogs_tags_win_where_the_service_allows_it() {
         let mut state = State::default();
-        let mut local = LocalSide::default();
+        let mut local = LocalSide { complete: true, ..LocalSide::default() };
         let mut mine = (*service("web", 80)).clone();
         mine.enable_tag_override = true;
-        local.services.insert("web".into(), (Arc::new(mine.clone()), false));
-        run(&mut state, &full(&me(), &local, &state.view()));
+        local.services.insert("web".into(), Arc::new(mine.clone()));
+        let plan = made(&me(), &local, &state.view());
+        run(&mut state, &plan);
         mine.tags = Arc::from(["v2".into()]);
         let request = RegisterRequest { service: Some(Box::new(mine)), ..base(&me()) };
         let index = state.index() + 1;
         state.apply(index, &Entry { at: 0, command: Command::Register(Box::new(request)) }, &mut Changes::default());
-        let plan = full(&me(), &local, &state.view());
+        let plan = made(&me(), &local, &state.view());
         assert!(plan.writes.is_empty());
         assert_eq!(plan.adopt_tags, [("web".into(), Arc::from([Str::from("v2")]))]);
     }

@@ -18,9 +18,10 @@ pub async fn run(shared: Arc<Shared>) {
     tracing::info!(target: "agent", "started state syncer");
     let mut dirty = shared.local.dirty();
     let mut leadership = shared.leader.gained();
+    let mut all = true;
     loop {
         dirty.mark_unchanged();
-        let next = match now(&shared).await {
+        let next = match round(&shared, all).await {
             Ok(()) => FULL + FULL.mul_f64(crate::random::unit()),
             Err(error) => {
                 tracing::error!(target: "agent.anti_entropy", error = %error, "failed to sync remote state");
@@ -31,27 +32,38 @@ pub async fn run(shared: Arc<Shared>) {
         if let Some(deferred) = shared.local.next_deferred() {
             at = at.min(deferred);
         }
-        tokio::select! {
-            () = tokio::time::sleep_until(at.into()) => {}
-            _ = dirty.changed() => {}
-            _ = leadership.changed() => {}
-        }
+        all = tokio::select! {
+            () = tokio::time::sleep_until(at.into()) => true,
+            _ = dirty.changed() => false,
+            _ = leadership.changed() => true,
+        };
     }
 }
 
-/// Makes the catalog equal to the local state, now. One round at a time.
+/// Brings what changed into the catalog, now.
 pub async fn now(shared: &Arc<Shared>) -> Result<(), WriteError> {
+    round(shared, false).await
+}
+
+/// Makes the catalog equal to the local state. One round at a time.
+async fn round(shared: &Arc<Shared>, all: bool) -> Result<(), WriteError> {
     let _one = shared.syncing.lock().await;
     shared.store.ready_for(Consistency::Default).await?;
     let view = shared.store.view();
-    let local = shared.local.snapshot(Instant::now());
+    let local = shared.local.snapshot(Instant::now(), all);
+    if !local.complete && local.node_in_sync && local.services.is_empty() && local.checks.is_empty() {
+        return Ok(());
+    }
     let me = shared.identity();
-    let plan = plan::full(&me, &local, &view);
+    let plan = plan::plan(&me, &local, &view);
     for (id, tags) in plan.adopt_tags {
         shared.local.adopt_tags(&id, tags);
     }
-    if !plan.writes.is_empty() {
-        write(shared, &me, plan.writes).await?;
+    if !plan.writes.is_empty()
+        && let Err(error) = write(shared, &me, plan.writes).await
+    {
+        shared.local.round_failed();
+        return Err(error);
     }
     shared.local.synced(&plan.done);
     Ok(())

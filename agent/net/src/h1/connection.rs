@@ -173,6 +173,13 @@ impl Wire {
         .await
     }
 
+    /// Gives the memory of an empty inbox back.
+    fn free_inbox(&mut self) {
+        if self.inbox.is_empty() {
+            self.inbox = BytesMut::new();
+        }
+    }
+
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -184,15 +191,14 @@ impl Wire {
             let blank = head::blank(&self.inbox);
             if blank > 0 && *seen == 0 {
                 self.inbox.advance(blank);
+                self.free_inbox();
             }
             if !self.inbox.is_empty() {
                 match head::look(&self.inbox, seen, first) {
                     Look::Head(n) if n <= max => {
                         let head = Bytes::copy_from_slice(&self.inbox[..n]);
                         self.inbox.advance(n);
-                        if self.inbox.is_empty() {
-                            self.inbox = BytesMut::new();
-                        }
+                        self.free_inbox();
                         return Poll::Ready(Heard::Head(head));
                     }
                     Look::Head(_) => return Poll::Ready(Heard::Reject(Reject::TooLarge)),
@@ -211,7 +217,12 @@ impl Wire {
             // Most heads come whole and alone: those are copied once, to their exact size.
             let read = scratch::poll_read(cx, &mut self.stream, |bytes| {
                 if bytes.is_empty() {
-                    return Some(Heard::Nothing);
+                    // Within a request or between two?
+                    return Some(if inbox.is_empty() {
+                        Heard::Nothing
+                    } else {
+                        Heard::Reject(Reject::BadRequest(""))
+                    });
                 }
                 if inbox.is_empty() {
                     let bytes = &bytes[head::blank(bytes)..];
@@ -239,9 +250,7 @@ impl Wire {
     /// Makes a request for the service of a head, and of what may follow it.
     fn ask(&mut self, head: head::Head, peer: &Peer) -> (Asked, Request<RequestBody>) {
         let (intake, body) = Intake::new(&head, &mut self.inbox);
-        if self.inbox.is_empty() {
-            self.inbox = BytesMut::new();
-        }
+        self.free_inbox();
         let asked = Asked {
             head_only: head.request.method() == Method::HEAD,
             version: head.request.version(),
@@ -299,7 +308,7 @@ impl Wire {
             && self.gone_at.is_none()
             && !control.is_draining()
             && intake.can_be_discarded();
-        let linger = !intake.is_over();
+        let linger = !intake.is_over() || !self.inbox.is_empty();
         match self
             .send(
                 timer.as_mut(),

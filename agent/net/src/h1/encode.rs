@@ -89,9 +89,10 @@ pub(crate) fn head(
         Framing::None | Framing::ToClose => {}
     }
     match after {
-        After::Close => out.extend_from_slice(b"Connection: close\r\n"),
+        After::Close if http11 => out.extend_from_slice(b"Connection: close\r\n"),
         After::Keep if !http11 => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-        After::Keep => {}
+        // The habit of the version.
+        After::Close | After::Keep => {}
     }
     out.extend_from_slice(b"\r\n");
 }

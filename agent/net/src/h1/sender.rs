@@ -47,8 +47,12 @@ impl<D: Buf> Sender<D> {
         }
     }
 
-    /// Bytes that wait for the client to read.
+    /// Whether it is the client that is waited for, not the body.
     pub(crate) fn is_stuck(&self) -> bool {
+        self.is_staged() || !self.flushed
+    }
+
+    fn is_staged(&self) -> bool {
         self.sent < self.bytes.len() || self.piece.is_some()
     }
 
@@ -81,7 +85,7 @@ impl<D: Buf> Sender<D> {
                     }
                 }
             }
-            if !self.is_stuck() {
+            if !self.is_staged() {
                 if !self.flushed {
                     ready!(Pin::new(&mut *stream).poll_flush(cx))?;
                     self.flushed = true;
@@ -153,7 +157,7 @@ impl<D: Buf> Sender<D> {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         let own = written.min(bytes.len());
-        self.sent += own;
+        self.sent += written;
         if let Some(piece) = &mut self.piece {
             piece.advance(written - own);
             if !piece.has_remaining() {

@@ -15,8 +15,8 @@ use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::service::Service;
 use lictor_net::{
-    HttpServer, LimitValues, Limits, ListenAddr, Listener, LocalAddr, Peer, RequestBody, Tls,
-    TlsSettings,
+    BodyError, HttpServer, LimitValues, Limits, ListenAddr, Listener, LocalAddr, Peer, RequestBody,
+    Tls, TlsSettings,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -117,6 +117,16 @@ async fn show(shared: Arc<Shared>, request: Request<RequestBody>) -> Answer {
                 Ok(body) => text(body),
                 Err(error) => text(format!("body: {error}")),
             }
+        }
+        // Reads its body only when it has answered.
+        "/later" => {
+            tokio::spawn(async move {
+                shared.go.acquire().await.expect("open").forget();
+                let end = body.collect().await.expect_err("it is over");
+                assert!(matches!(end, BodyError::Answered), "{end}");
+                shared.seen.notify_one();
+            });
+            text("not yet")
         }
         "/count" => {
             let mut body = body;

@@ -38,7 +38,11 @@ impl Shared {
             return None;
         }
         let held = self.held();
-        if self.through.load(Ordering::Acquire) { None } else { Some(held) }
+        if self.through.load(Ordering::Acquire) {
+            None
+        } else {
+            Some(held)
+        }
     }
 }
 
@@ -52,7 +56,11 @@ pub(crate) struct Guard(Arc<Shared>);
 
 /// Puts a guard before a backend.
 pub(crate) fn guarded(inner: Box<dyn StorageBackend>) -> (Guarded, Guard) {
-    let shared = Arc::new(Shared { inner, through: AtomicBool::new(false), held: Mutex::default() });
+    let shared = Arc::new(Shared {
+        inner,
+        through: AtomicBool::new(false),
+        held: Mutex::default(),
+    });
     (Guarded(shared.clone()), Guard(shared))
 }
 
@@ -75,7 +83,9 @@ impl Guard {
 impl StorageBackend for Guarded {
     fn len(&self) -> io::Result<u64> {
         let inner = self.0.inner.len()?;
-        let Some(held) = self.0.holding() else { return Ok(inner) };
+        let Some(held) = self.0.holding() else {
+            return Ok(inner);
+        };
         Ok(held.iter().fold(inner, |length, step| match step {
             Held::Write(at, bytes) => length.max(at + bytes.len() as u64),
             Held::Length(length) => *length,
@@ -84,11 +94,18 @@ impl StorageBackend for Guarded {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let Some(held) = self.0.holding() else { return self.0.inner.read(offset, out) };
+        let Some(held) = self.0.holding() else {
+            return self.0.inner.read(offset, out);
+        };
         if held.is_empty() {
             return self.0.inner.read(offset, out);
         }
-        let there = self.0.inner.len()?.saturating_sub(offset).min(out.len() as u64) as usize;
+        let there = self
+            .0
+            .inner
+            .len()?
+            .saturating_sub(offset)
+            .min(out.len() as u64) as usize;
         let (known, new) = out.split_at_mut(there);
         self.0.inner.read(offset, known)?;
         new.fill(0);
@@ -99,7 +116,8 @@ impl StorageBackend for Guarded {
                     let to = (offset + out.len() as u64).min(at + bytes.len() as u64);
                     if from < to {
                         let piece = &bytes[(from - at) as usize..(to - at) as usize];
-                        out[(from - offset) as usize..(to - offset) as usize].copy_from_slice(piece);
+                        out[(from - offset) as usize..(to - offset) as usize]
+                            .copy_from_slice(piece);
                     }
                 }
                 Held::Length(length) => {

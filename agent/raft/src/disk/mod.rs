@@ -72,7 +72,9 @@ impl Fs for RealFs {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        std::fs::read_dir(dir)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -100,15 +102,26 @@ impl Fs for RealFs {
     }
 
     fn lock(&self, path: &Path) -> Result<Lock, TryLockError> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
         let file = file.map_err(TryLockError::Error)?;
         file.try_lock()?;
         Ok(Lock { _file: Some(file) })
     }
 
     fn database(&self, path: &Path) -> io::Result<Box<dyn StorageBackend>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        redb::backends::FileBackend::new(file).map(|b| Box::new(b) as Box<dyn StorageBackend>).map_err(io::Error::other)
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        redb::backends::FileBackend::new(file)
+            .map(|b| Box::new(b) as Box<dyn StorageBackend>)
+            .map_err(io::Error::other)
     }
 }
 

@@ -12,7 +12,9 @@ use lictor_state::{Changes, Command, KvOp, KvVerb, State, View};
 use std::path::PathBuf;
 
 fn golden(name: &str, now: &[u8]) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name);
     if std::env::var_os("LICTOR_GOLDEN").is_some_and(|v| v == "write") {
         std::fs::write(&path, now).unwrap();
     }
@@ -29,7 +31,11 @@ fn server(number: u64) -> ServerInfo {
 
 fn members() -> Membership {
     let servers: BTreeMap<u64, ServerInfo> = (1..=3).map(|n| (server(n).id(), server(n))).collect();
-    membership(vec![BTreeSet::from([server(1).id(), server(2).id()])], servers).unwrap()
+    membership(
+        vec![BTreeSet::from([server(1).id(), server(2).id()])],
+        servers,
+    )
+    .unwrap()
 }
 
 fn entry() -> Entry {
@@ -41,11 +47,17 @@ fn entry() -> Entry {
         session: "".into(),
         index: 0,
     };
-    Entry { at: 1_700_000_000_000, command: Command::Kv(op) }
+    Entry {
+        at: 1_700_000_000_000,
+        command: Command::Kv(op),
+    }
 }
 
 fn command() -> LogEntry {
-    LogEntry::new(log_id(3, 7), EntryPayload::Normal(Proposal(Arc::new(entry()))))
+    LogEntry::new(
+        log_id(3, 7),
+        EntryPayload::Normal(Proposal(Arc::new(entry()))),
+    )
 }
 
 fn record(entry: &LogEntry) -> Vec<u8> {
@@ -62,7 +74,11 @@ fn view() -> View {
 }
 
 fn head() -> SnapshotHead {
-    SnapshotHead { last: Some(log_id(3, 9)), membership_at: Some(log_id(1, 0)), membership: members() }
+    SnapshotHead {
+        last: Some(log_id(3, 9)),
+        membership_at: Some(log_id(1, 0)),
+        membership: members(),
+    }
 }
 
 fn snapshot() -> Vec<u8> {
@@ -75,16 +91,33 @@ fn snapshot() -> Vec<u8> {
 fn golden_records_are_read_and_written() {
     let kinds = [
         ("record-1-command.bin", command()),
-        ("record-1-blank.bin", LogEntry::new(log_id(4, 8), EntryPayload::Blank)),
-        ("record-1-membership.bin", LogEntry::new(log_id(1, 0), EntryPayload::Membership(members()))),
+        (
+            "record-1-blank.bin",
+            LogEntry::new(log_id(4, 8), EntryPayload::Blank),
+        ),
+        (
+            "record-1-membership.bin",
+            LogEntry::new(log_id(1, 0), EntryPayload::Membership(members())),
+        ),
     ];
     for (name, entry) in kinds {
         let bytes = golden(name, &record(&entry));
-        assert_eq!(read_record(entry.log_id.index, &bytes).unwrap(), entry, "{name}");
+        assert_eq!(
+            read_record(entry.log_id.index, &bytes).unwrap(),
+            entry,
+            "{name}"
+        );
         // A command may have got fields that older binaries pass over; all else is ours.
-        let same = if name.contains("command") { 4..14 } else { 0..bytes.len() };
+        let same = if name.contains("command") {
+            4..14
+        } else {
+            0..bytes.len()
+        };
         let (now, then) = (&record(&entry)[same.clone()], &bytes[same]);
-        assert_eq!(now, then, "{name}: written differently, so its version must be raised");
+        assert_eq!(
+            now, then,
+            "{name}: written differently, so its version must be raised"
+        );
     }
 }
 
@@ -95,11 +128,20 @@ fn golden_values_are_read_and_written() {
     assert_eq!((read_vote(&bytes).unwrap(), write_vote(&v)), (v, bytes));
     let id = log_id(5, 99);
     let bytes = golden("committed-1.bin", &write_log_id(KEY_COMMITTED, &id));
-    assert_eq!((read_log_id(KEY_COMMITTED, &bytes).unwrap(), write_log_id(KEY_COMMITTED, &id)), (id, bytes.clone()));
+    assert_eq!(
+        (
+            read_log_id(KEY_COMMITTED, &bytes).unwrap(),
+            write_log_id(KEY_COMMITTED, &id)
+        ),
+        (id, bytes.clone())
+    );
     // A value is not taken for another.
     assert!(read_log_id(KEY_PURGED, &bytes).is_err());
     let bytes = golden("log-format-1.bin", &write_log_format(LOG));
-    assert_eq!((check_log_format(&bytes), write_log_format(LOG)), (Ok(()), bytes));
+    assert_eq!(
+        (check_log_format(&bytes), write_log_format(LOG)),
+        (Ok(()), bytes)
+    );
 }
 
 #[test]
@@ -112,7 +154,9 @@ fn golden_header_is_read_and_written() {
 #[test]
 fn golden_snapshot_is_read() {
     let bytes = golden("snapshot-1.snap", &snapshot());
-    let loaded = crate::snapshot::read(&mut bytes.as_slice(), 0).unwrap().unwrap();
+    let loaded = crate::snapshot::read(&mut bytes.as_slice(), 0)
+        .unwrap()
+        .unwrap();
     assert_eq!(loaded.head, head());
     assert_eq!(loaded.view.index(), 9);
     assert_eq!(loaded.view.kv("golden/key"), view().kv("golden/key"));
@@ -135,28 +179,40 @@ fn fragile(bytes: &[u8], read: impl Fn(&[u8]) -> bool) {
 #[test]
 fn every_flipped_bit_is_noticed() {
     let bytes = record(&command());
-    fragile(&bytes, |b| read_record(7, b).is_ok() && check_record(7, b).is_ok());
+    fragile(&bytes, |b| {
+        read_record(7, b).is_ok() && check_record(7, b).is_ok()
+    });
     // A record that was written to another place is no record of this place.
     assert!(read_record(8, &bytes).is_err());
     fragile(&write_vote(&vote(1, 2, true)), |b| read_vote(b).is_ok());
-    fragile(&write_log_id(KEY_PURGED, &log_id(1, 2)), |b| read_log_id(KEY_PURGED, b).is_ok());
+    fragile(&write_log_id(KEY_PURGED, &log_id(1, 2)), |b| {
+        read_log_id(KEY_PURGED, b).is_ok()
+    });
     fragile(&write_log_format(LOG), |b| check_log_format(b).is_ok());
-    fragile(&write_directory_header("own"), |b| read_directory_header(b).is_ok());
-    fragile(&snapshot(), |b| crate::snapshot::read(&mut &*b, 0).unwrap().is_ok());
+    fragile(&write_directory_header("own"), |b| {
+        read_directory_header(b).is_ok()
+    });
+    fragile(&snapshot(), |b| {
+        crate::snapshot::read(&mut &*b, 0).unwrap().is_ok()
+    });
     let mut longer = snapshot();
     longer.push(0);
-    assert!(crate::snapshot::read(&mut longer.as_slice(), 0).unwrap().is_err());
+    assert!(
+        crate::snapshot::read(&mut longer.as_slice(), 0)
+            .unwrap()
+            .is_err()
+    );
 }
 
 /// What the next version of a format would write: its version raised, its checksum right.
-fn newer(bytes: &[u8], version_at: usize, seal: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+fn newer(bytes: &[u8], version_at: usize, seal: impl Fn(&mut [u8])) -> Vec<u8> {
     let mut out = bytes.to_vec();
     out[version_at] += 1;
     seal(&mut out);
     out
 }
 
-fn seal_frame(out: &mut Vec<u8>) {
+fn seal_frame(out: &mut [u8]) {
     let length = 14 + u32::from_le_bytes(out[10..14].try_into().unwrap()) as usize;
     let sum = crc(&[&out[..length]]).to_le_bytes();
     out[length..length + 4].copy_from_slice(&sum);
@@ -171,9 +227,17 @@ fn an_older_binary_refuses_a_newer_format_by_name() {
     let found = |found| Unreadable::Newer { found, known: 1 };
     assert_eq!(read_record(7, &record).unwrap_err(), found(2));
     assert_eq!(check_record(7, &record).unwrap_err(), found(2));
-    assert_eq!(check_log_format(&write_log_format(2)).unwrap_err(), found(2));
+    assert_eq!(
+        check_log_format(&write_log_format(2)).unwrap_err(),
+        found(2)
+    );
     let snapshot = newer(&snapshot(), 8, seal_frame);
-    assert_eq!(crate::snapshot::read(&mut snapshot.as_slice(), 0).unwrap().unwrap_err(), found(2));
+    assert_eq!(
+        crate::snapshot::read(&mut snapshot.as_slice(), 0)
+            .unwrap()
+            .unwrap_err(),
+        found(2)
+    );
     let header = newer(&write_directory_header("own"), 8, seal_frame);
     assert_eq!(read_directory_header(&header).unwrap_err(), found(2));
 
@@ -186,8 +250,21 @@ fn an_older_binary_refuses_a_newer_format_by_name() {
         std::fs::write(&path, bytes).unwrap();
         let log = std::fs::read(scratch.path().join("log.redb")).unwrap();
         let error = open(scratch.path()).unwrap_err();
-        assert!(matches!(error, StartError::Newer { found: 2, known: 1, .. }), "{error}");
-        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert!(
+            matches!(
+                error,
+                StartError::Newer {
+                    found: 2,
+                    known: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains(path.to_str().unwrap()),
+            "{error}"
+        );
         assert!(error.to_string().contains("newer lictor"), "{error}");
         assert!(log == std::fs::read(scratch.path().join("log.redb")).unwrap());
         assert_eq!(&std::fs::read(&path).unwrap(), bytes);
@@ -203,7 +280,17 @@ fn a_log_of_a_newer_format_is_refused_by_name() {
         drop(opened);
         let before = std::fs::read(scratch.path().join("log.redb")).unwrap();
         let error = directory::open(Arc::new(RealFs), scratch.path(), Some("own"), 1).unwrap_err();
-        assert!(matches!(error, StartError::Newer { found: 2, known: 1, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                StartError::Newer {
+                    found: 2,
+                    known: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert!(error.to_string().contains("log.redb"), "{error}");
         assert!(before == std::fs::read(scratch.path().join("log.redb")).unwrap());
     }

@@ -8,7 +8,9 @@ use crate::disk::{Guard, Guarded, guarded};
 use crate::error::StartError;
 use crate::format::{self, Unreadable};
 use crate::types::{LogEntry, LogId, Vote};
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -67,7 +69,10 @@ pub(crate) struct Batch<'a> {
 /// Calls redb, turning what it throws into an error.
 fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
         text.unwrap_or("its structure is broken").to_owned()
     })
 }
@@ -93,16 +98,25 @@ impl LogFile {
         Ok((file, content, guard))
     }
 
-    fn open_guarded(backend: Guarded, path: &Path, new: bool) -> Result<(LogFile, Content), StartError> {
+    fn open_guarded(
+        backend: Guarded,
+        path: &Path,
+        new: bool,
+    ) -> Result<(LogFile, Content), StartError> {
         let error = |e: DatabaseError| match e {
-            DatabaseError::DatabaseAlreadyOpen => {
-                StartError::Locked { dir: path.parent().unwrap_or(path).to_path_buf() }
-            }
-            DatabaseError::UpgradeRequired(found) => {
-                StartError::Newer { file: path.to_path_buf(), found: found.into(), known: format::LOG.into() }
-            }
+            DatabaseError::DatabaseAlreadyOpen => StartError::Locked {
+                dir: path.parent().unwrap_or(path).to_path_buf(),
+            },
+            DatabaseError::UpgradeRequired(found) => StartError::Newer {
+                file: path.to_path_buf(),
+                found: found.into(),
+                known: format::LOG.into(),
+            },
             DatabaseError::Storage(redb::StorageError::Io(e))
-                if !matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+                if !matches!(
+                    e.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
             {
                 StartError::io(path, e)
             }
@@ -117,14 +131,25 @@ impl LogFile {
             .set_check_integrity_on_open(true)
             .create_with_backend(backend)
             .map_err(error)?;
-        let mut file =
-            LogFile { db: Arc::new(db), path: path.to_path_buf(), lowest: 0, dropped: None, record: Vec::new() };
+        let mut file = LogFile {
+            db: Arc::new(db),
+            path: path.to_path_buf(),
+            lowest: 0,
+            dropped: None,
+            record: Vec::new(),
+        };
         if fresh {
-            file.begin().and_then(Batch::found).map_err(|e| StartError::io(path, e))?;
+            file.begin()
+                .and_then(Batch::found)
+                .map_err(|e| StartError::io(path, e))?;
         }
         let content = file.examine().map_err(|e| match e {
             Unreadable::Damaged(why) => StartError::damaged(path, why),
-            Unreadable::Newer { found, known } => StartError::Newer { file: path.to_path_buf(), found, known },
+            Unreadable::Newer { found, known } => StartError::Newer {
+                file: path.to_path_buf(),
+                found,
+                known,
+            },
         })?;
         Ok((file, content))
     }
@@ -135,15 +160,24 @@ impl LogFile {
         let txn = self.db.begin_read().map_err(|e| why(&e))?;
         let values = txn.open_table(VALUES).map_err(|e| why(&e))?;
         let value = |name: &str| -> Result<Option<Vec<u8>>, Unreadable> {
-            Ok(values.get(name).map_err(|e| why(&e))?.map(|v| v.value().to_vec()))
+            Ok(values
+                .get(name)
+                .map_err(|e| why(&e))?
+                .map(|v| v.value().to_vec()))
         };
         match value(format::KEY_FORMAT)? {
             Some(bytes) => format::check_log_format(&bytes)?,
             None => return Err(Unreadable::Damaged("it does not say its format".to_owned())),
         }
-        let id = |name| value(name)?.map(|v| format::read_log_id(name, &v)).transpose();
+        let id = |name| {
+            value(name)?
+                .map(|v| format::read_log_id(name, &v))
+                .transpose()
+        };
         let mut content = Content {
-            vote: value(format::KEY_VOTE)?.map(|v| format::read_vote(&v)).transpose()?,
+            vote: value(format::KEY_VOTE)?
+                .map(|v| format::read_vote(&v))
+                .transpose()?,
             committed: id(format::KEY_COMMITTED)?,
             purged: id(format::KEY_PURGED)?,
             last: None,
@@ -153,24 +187,41 @@ impl LogFile {
         let after = content.purged.map_or(0, |id| id.index + 1);
         let mut lowest = None;
         let mut expected = None;
-        for row in txn.open_table(RECORDS).map_err(|e| why(&e))?.iter().map_err(|e| why(&e))? {
+        for row in txn
+            .open_table(RECORDS)
+            .map_err(|e| why(&e))?
+            .iter()
+            .map_err(|e| why(&e))?
+        {
             let (index, bytes) = row.map_err(|e| why(&e))?;
             let index = index.value();
             lowest.get_or_insert(index);
             if index < after {
                 continue;
             }
-            if index != expected.unwrap_or(if content.purged.is_some() { after } else { index }) {
-                return Err(Unreadable::Damaged(format!("the record before {index} is missing")));
+            if index
+                != expected.unwrap_or(if content.purged.is_some() {
+                    after
+                } else {
+                    index
+                })
+            {
+                return Err(Unreadable::Damaged(format!(
+                    "the record before {index} is missing"
+                )));
             }
             if expected.is_none() {
                 content.begin = index;
             }
             expected = Some(index + 1);
-            content.last = Some(format::check_record(index, bytes.value()).map_err(|e| match e {
-                Unreadable::Damaged(text) => Unreadable::Damaged(format!("record {index}: {text}")),
-                newer => newer,
-            })?);
+            content.last = Some(format::check_record(index, bytes.value()).map_err(
+                |e| match e {
+                    Unreadable::Damaged(text) => {
+                        Unreadable::Damaged(format!("record {index}: {text}"))
+                    }
+                    newer => newer,
+                },
+            )?);
         }
         self.dropped = content.purged.map(|id| id.index);
         self.lowest = lowest.unwrap_or(after);
@@ -184,7 +235,10 @@ impl LogFile {
 
     /// A reader of the file. It keeps the file open.
     pub(crate) fn reader(&self) -> LogFileReader {
-        LogFileReader { db: self.db.clone(), path: self.path.clone() }
+        LogFileReader {
+            db: self.db.clone(),
+            path: self.path.clone(),
+        }
     }
 
     /// Whether records that were dropped still lie in the file.
@@ -194,7 +248,10 @@ impl LogFile {
 
     /// Begins a transaction.
     pub(crate) fn begin(&mut self) -> io::Result<Batch<'_>> {
-        Ok(Batch { txn: self.db.begin_write().map_err(other)?, file: self })
+        Ok(Batch {
+            txn: self.db.begin_write().map_err(other)?,
+            file: self,
+        })
     }
 }
 
@@ -207,9 +264,19 @@ impl LogFile {
             let mut bytes = vec![0, 0, 0, 0, format::RECORD + 1];
             let sum = crc32fast::hash(&[&0_u64.to_le_bytes(), &bytes[4..]].concat());
             bytes[..4].copy_from_slice(&sum.to_le_bytes());
-            batch.txn.open_table(RECORDS).unwrap().insert(0, bytes.as_slice()).unwrap();
+            batch
+                .txn
+                .open_table(RECORDS)
+                .unwrap()
+                .insert(0, bytes.as_slice())
+                .unwrap();
         } else {
-            batch.put(format::KEY_FORMAT, &format::write_log_format(format::LOG + 1)).unwrap();
+            batch
+                .put(
+                    format::KEY_FORMAT,
+                    &format::write_log_format(format::LOG + 1),
+                )
+                .unwrap();
         }
         batch.commit().unwrap();
     }
@@ -236,38 +303,58 @@ impl Batch<'_> {
 
     /// Stores what is known as committed.
     pub(crate) fn committed(&mut self, id: &LogId) -> io::Result<()> {
-        self.put(format::KEY_COMMITTED, &format::write_log_id(format::KEY_COMMITTED, id))
+        self.put(
+            format::KEY_COMMITTED,
+            &format::write_log_id(format::KEY_COMMITTED, id),
+        )
     }
 
     /// Adds records at the end and tells their sizes.
-    pub(crate) fn append(&mut self, entries: &[LogEntry], sizes: &mut Vec<(u64, usize)>) -> io::Result<()> {
+    pub(crate) fn append(
+        &mut self,
+        entries: &[LogEntry],
+        sizes: &mut Vec<(u64, usize)>,
+    ) -> io::Result<()> {
         let mut records = self.txn.open_table(RECORDS).map_err(other)?;
         for entry in entries {
             format::write_record(entry, &mut self.file.record);
             sizes.push((entry.log_id.index, self.file.record.len()));
-            records.insert(entry.log_id.index, self.file.record.as_slice()).map_err(other)?;
+            records
+                .insert(entry.log_id.index, self.file.record.as_slice())
+                .map_err(other)?;
         }
         Ok(())
     }
 
     /// Removes all records from this index on.
     pub(crate) fn truncate(&mut self, from: u64) -> io::Result<()> {
-        self.txn.open_table(RECORDS).map_err(other)?.retain_in(from.., |_, _| false).map_err(other)
+        self.txn
+            .open_table(RECORDS)
+            .map_err(other)?
+            .retain_in(from.., |_, _| false)
+            .map_err(other)
     }
 
     /// Drops all records up to this one. They leave the file little by little.
     pub(crate) fn purge(&mut self, upto: &LogId) -> io::Result<()> {
-        self.put(format::KEY_PURGED, &format::write_log_id(format::KEY_PURGED, upto))?;
+        self.put(
+            format::KEY_PURGED,
+            &format::write_log_id(format::KEY_PURGED, upto),
+        )?;
         self.file.dropped = self.file.dropped.max(Some(upto.index));
         Ok(())
     }
 
     /// Removes some of the records that were dropped.
     pub(crate) fn sweep(&mut self) -> io::Result<()> {
-        let Some(upto) = self.file.dropped.filter(|upto| self.file.lowest <= *upto) else { return Ok(()) };
+        let Some(upto) = self.file.dropped.filter(|upto| self.file.lowest <= *upto) else {
+            return Ok(());
+        };
         let end = upto.min(self.file.lowest.saturating_add(DROP_STEP - 1));
         let mut records = self.txn.open_table(RECORDS).map_err(other)?;
-        records.retain_in(self.file.lowest..=end, |_, _| false).map_err(other)?;
+        records
+            .retain_in(self.file.lowest..=end, |_, _| false)
+            .map_err(other)?;
         self.file.lowest = end + 1;
         Ok(())
     }
@@ -283,7 +370,10 @@ impl LogFileReader {
     /// are larger than `limit` bytes together; at least one if there is one.
     pub(crate) fn read(&self, start: u64, end: u64, limit: usize) -> io::Result<Vec<LogEntry>> {
         let damaged = |index: u64, why: String| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{}: record {index}: {why}", self.path.display()))
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{}: record {index}: {why}", self.path.display()),
+            )
         };
         let read = || -> io::Result<Vec<LogEntry>> {
             let txn = self.db.begin_read().map_err(other)?;
@@ -296,7 +386,10 @@ impl LogFileReader {
                     break;
                 }
                 let index = index.value();
-                found.push(format::read_record(index, bytes.value()).map_err(|e| damaged(index, e.to_string()))?);
+                found.push(
+                    format::read_record(index, bytes.value())
+                        .map_err(|e| damaged(index, e.to_string()))?,
+                );
             }
             Ok(found)
         };

@@ -98,8 +98,15 @@ impl LogCloser {
 impl LogStore {
     /// A log in memory.
     pub(crate) fn memory() -> LogStore {
-        let shared = Shared { tail: Mutex::default(), vote: Mutex::default(), file: RwLock::new(None) };
-        LogStore { shared: Arc::new(shared), durable: None }
+        let shared = Shared {
+            tail: Mutex::default(),
+            vote: Mutex::default(),
+            file: RwLock::new(None),
+        };
+        LogStore {
+            shared: Arc::new(shared),
+            durable: None,
+        }
     }
 
     /// A log in a file with a thread of its own. `fatal` is told when it can no longer store.
@@ -110,8 +117,12 @@ impl LogStore {
         fatal: watch::Sender<Option<Arc<str>>>,
     ) -> io::Result<(LogStore, LogCloser)> {
         let (log, writer, received) = LogStore::parts(file, content, floor, fatal);
-        std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || writer.run(received))?;
-        let closer = log.durable.as_ref().map(|durable| LogCloser { jobs: durable.jobs.clone() });
+        std::thread::Builder::new()
+            .name("raft-log".to_owned())
+            .spawn(move || writer.run(received))?;
+        let closer = log.durable.as_ref().map(|durable| LogCloser {
+            jobs: durable.jobs.clone(),
+        });
         Ok((log, closer.ok_or_else(stopped)?))
     }
 
@@ -129,7 +140,14 @@ impl LogStore {
             file: RwLock::new(Some(file.reader())),
         });
         let writer = Writer::new(file, shared.clone(), fatal);
-        (LogStore { shared, durable: Some(Durable { jobs, floor }) }, writer, received)
+        (
+            LogStore {
+                shared,
+                durable: Some(Durable { jobs, floor }),
+            },
+            writer,
+            received,
+        )
     }
 
     /// What the status tells of the log.
@@ -174,7 +192,12 @@ impl LogReader {
 
     /// The entries from `start` to before `end` that the log holds, in order and without gaps; the
     /// first of them only, if all are larger than `limit` bytes.
-    pub(crate) async fn read(&self, start: u64, end: u64, limit: usize) -> io::Result<Vec<LogEntry>> {
+    pub(crate) async fn read(
+        &self,
+        start: u64,
+        end: u64,
+        limit: usize,
+    ) -> io::Result<Vec<LogEntry>> {
         let (start, middle, rest) = {
             let tail = self.shared.tail();
             let start = start.max(tail.begin());
@@ -184,13 +207,22 @@ impl LogReader {
                 return Ok(tail.read(start, end, limit));
             }
             // Both parts are taken at once: what leaves the memory afterwards is in the file.
-            let rest = if limit == usize::MAX { tail.read(middle, end, limit) } else { Vec::new() };
+            let rest = if limit == usize::MAX {
+                tail.read(middle, end, limit)
+            } else {
+                Vec::new()
+            };
             (start, middle.min(end), rest)
         };
         if start >= middle {
             return Ok(Vec::new());
         }
-        let file = self.shared.file.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let file = self
+            .shared
+            .file
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let file = file.ok_or_else(stopped)?;
         let mut found = tokio::task::spawn_blocking(move || file.read(start, middle, limit))
             .await
@@ -198,10 +230,16 @@ impl LogReader {
         // The front may have been dropped meanwhile.
         let first = start.max(self.shared.tail().begin());
         found.retain(|entry| entry.log_id.index >= first);
-        let whole = found.iter().zip(first..).all(|(entry, index)| entry.log_id.index == index);
+        let whole = found
+            .iter()
+            .zip(first..)
+            .all(|(entry, index)| entry.log_id.index == index);
         let enough = limit != usize::MAX || found.len() as u64 >= middle.saturating_sub(first);
         if !whole || !enough || (found.is_empty() && first < middle) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the log has a gap after {first}")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the log has a gap after {first}"),
+            ));
         }
         found.extend(rest);
         Ok(found)
@@ -221,7 +259,11 @@ impl RaftLogReader<TypeConfig> for LogReader {
         Ok(*self.shared.vote())
     }
 
-    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>, io::Error> {
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<LogEntry>, io::Error> {
         self.read(start, end, CHUNK_BYTES).await
     }
 
@@ -240,10 +282,19 @@ impl RaftLogReader<TypeConfig> for LogReader {
             end: u64,
         }
         let (next, end) = bounds(&range);
-        let cursor = Cursor { reader: self.clone(), chunk: Vec::new().into_iter(), next, end };
+        let cursor = Cursor {
+            reader: self.clone(),
+            chunk: Vec::new().into_iter(),
+            next,
+            end,
+        };
         stream::unfold(cursor, |mut cursor| async move {
             if cursor.chunk.len() == 0 && cursor.next < cursor.end {
-                match cursor.reader.read(cursor.next, cursor.end, CHUNK_BYTES).await {
+                match cursor
+                    .reader
+                    .read(cursor.next, cursor.end, CHUNK_BYTES)
+                    .await
+                {
                     Ok(chunk) => cursor.chunk = chunk.into_iter(),
                     Err(error) => {
                         cursor.next = cursor.end;
@@ -263,7 +314,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let tail = self.shared.tail();
-        Ok(LogState { last_purged_log_id: tail.purged, last_log_id: tail.last })
+        Ok(LogState {
+            last_purged_log_id: tail.purged,
+            last_log_id: tail.last,
+        })
     }
 
     async fn get_log_reader(&mut self) -> LogReader {
@@ -288,7 +342,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
         let tail = self.shared.tail();
         // A purge may have gone beyond it, after a snapshot was received.
-        Ok(tail.committed.filter(|committed| tail.last.is_some_and(|last| last >= *committed)))
+        Ok(tail
+            .committed
+            .filter(|committed| tail.last.is_some_and(|last| last >= *committed)))
     }
 
     async fn append<I>(&mut self, entries: I, callback: Done) -> Result<(), io::Error>
@@ -311,7 +367,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let mut tail = self.shared.tail();
             entries.iter().for_each(|entry| tail.push(entry.clone()));
         }
-        place.send(Job::Append { entries, done: callback });
+        place.send(Job::Append {
+            entries,
+            done: callback,
+        });
         Ok(())
     }
 
@@ -333,12 +392,22 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let upto = {
             let mut tail = self.shared.tail();
             let beyond = tail.last.is_none_or(|last| last.index < log_id.index);
-            let upto = if beyond { Some(log_id) } else { durable.floor.lower(log_id) };
-            let Some(upto) = upto.filter(|upto| tail.purged < Some(*upto)) else { return Ok(()) };
+            let upto = if beyond {
+                Some(log_id)
+            } else {
+                durable.floor.lower(log_id)
+            };
+            let Some(upto) = upto.filter(|upto| tail.purged < Some(*upto)) else {
+                return Ok(());
+            };
             tail.purge(upto);
             upto
         };
-        durable.jobs.send(Job::Purge { upto }).await.map_err(|_| stopped())
+        durable
+            .jobs
+            .send(Job::Purge { upto })
+            .await
+            .map_err(|_| stopped())
     }
 }
 

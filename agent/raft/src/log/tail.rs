@@ -29,8 +29,20 @@ pub(crate) struct Tail {
 impl Tail {
     /// The end of a log that lies in a file: nothing of it is in memory.
     pub(crate) fn of(content: &Content) -> Tail {
-        let Content { committed, purged, last, begin, .. } = *content;
-        Tail { last, purged, committed, begin, ..Tail::default() }
+        let Content {
+            committed,
+            purged,
+            last,
+            begin,
+            ..
+        } = *content;
+        Tail {
+            last,
+            purged,
+            committed,
+            begin,
+            ..Tail::default()
+        }
     }
 
     /// The first index that the log holds, if it holds any.
@@ -63,14 +75,22 @@ impl Tail {
     /// The entries from `start`, which is in memory, to before `end`; no more than `limit` bytes,
     /// as far as sizes are known.
     pub(crate) fn read(&self, start: u64, end: u64, limit: usize) -> Vec<LogEntry> {
-        let Some(at) = self.position(start) else { return Vec::new() };
-        let count = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX).min(self.entries.len() - at);
+        let Some(at) = self.position(start) else {
+            return Vec::new();
+        };
+        let count = usize::try_from(end.saturating_sub(start))
+            .unwrap_or(usize::MAX)
+            .min(self.entries.len() - at);
         let mut size = 0;
         let fits = |(entry, bytes): &&(LogEntry, usize)| {
             size += bytes;
             size <= limit || entry.log_id.index == start
         };
-        self.entries.range(at..at + count).take_while(fits).map(|(entry, _)| entry.clone()).collect()
+        self.entries
+            .range(at..at + count)
+            .take_while(fits)
+            .map(|(entry, _)| entry.clone())
+            .collect()
     }
 
     /// Removes all entries after this one.
@@ -79,7 +99,11 @@ impl Tail {
             return;
         }
         let from = after.map_or(0, |id| id.index + 1);
-        while self.entries.back().is_some_and(|(entry, _)| entry.log_id.index >= from) {
+        while self
+            .entries
+            .back()
+            .is_some_and(|(entry, _)| entry.log_id.index >= from)
+        {
             self.bytes -= self.entries.pop_back().map_or(0, |(_, size)| size);
         }
         self.last = after.max(self.purged);
@@ -87,7 +111,11 @@ impl Tail {
 
     /// Drops all entries up to this one, even if it is beyond the last.
     pub(crate) fn purge(&mut self, upto: LogId) {
-        while self.entries.front().is_some_and(|(entry, _)| entry.log_id.index <= upto.index) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|(entry, _)| entry.log_id.index <= upto.index)
+        {
             self.pop();
         }
         self.purged = self.purged.max(Some(upto));
@@ -166,7 +194,14 @@ mod tests {
         tail.truncate_after(Some(log_id(1, 8)));
         assert_eq!(tail.last, Some(log_id(1, 8)));
         tail.purge(log_id(1, 3));
-        assert_eq!((tail.first(), tail.read(3, 9, 9).len(), tail.read(4, 99, 9).len()), (4, 0, 5));
+        assert_eq!(
+            (
+                tail.first(),
+                tail.read(3, 9, 9).len(),
+                tail.read(4, 99, 9).len()
+            ),
+            (4, 0, 5)
+        );
         tail.purge(log_id(2, 20));
         assert_eq!((tail.first(), tail.last), (21, Some(log_id(2, 20))));
         tail.truncate_after(None);

@@ -6,8 +6,8 @@ use crate::simulation::Scratch;
 use crate::types::{log_id, vote};
 use lictor_state::{Changes, View};
 use openraft::entry::RaftEntry;
-use openraft::type_config::TypeConfigExt;
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::type_config::TypeConfigExt;
 use openraft::{EntryPayload, StorageError};
 
 struct Nobody;
@@ -21,7 +21,11 @@ struct InMemory;
 
 impl StoreBuilder<TypeConfig, LogStore, Machine> for InMemory {
     async fn build(&self) -> Result<((), LogStore, Machine), StorageError<TypeConfig>> {
-        Ok(((), LogStore::memory(), Machine::new(None, None, Arc::new(Link::new(Arc::new(Nobody))))))
+        Ok((
+            (),
+            LogStore::memory(),
+            Machine::new(None, None, Arc::new(Link::new(Arc::new(Nobody)))),
+        ))
     }
 }
 
@@ -73,13 +77,21 @@ fn blank(term: u64, index: u64) -> LogEntry {
 
 async fn append(log: &mut LogStore, entries: impl IntoIterator<Item = LogEntry>) {
     let (done, stored) = TypeConfig::oneshot();
-    log.append(entries.into_iter().collect::<Vec<_>>(), Done::signal(done)).await.unwrap();
+    log.append(entries.into_iter().collect::<Vec<_>>(), Done::signal(done))
+        .await
+        .unwrap();
     stored.await.unwrap().unwrap();
 }
 
 async fn indexes(log: &mut LogStore, range: std::ops::Range<u64>) -> Vec<u64> {
     let mut reader = log.get_log_reader().await;
-    reader.try_get_log_entries(range).await.unwrap().iter().map(|e| e.log_id.index).collect()
+    reader
+        .try_get_log_entries(range)
+        .await
+        .unwrap()
+        .iter()
+        .map(|e| e.log_id.index)
+        .collect()
 }
 
 #[tokio::test]
@@ -95,21 +107,38 @@ async fn a_log_is_found_again_as_it_was_closed() {
     append(&mut log, [blank(4, 2950)]).await;
     // Most of it has left the memory: reading joins file and memory.
     assert!(log.shared.tail().first() > 2000);
-    assert_eq!(indexes(&mut log, 0..9999).await, (0..2951).collect::<Vec<_>>());
+    assert_eq!(
+        indexes(&mut log, 0..9999).await,
+        (0..2951).collect::<Vec<_>>()
+    );
     assert_eq!(indexes(&mut log, 10..12).await, [10, 11]);
     closer.close().await;
     drop(log);
 
     let (mut log, _machine, _closer) = open(scratch.path());
     let state = log.get_log_state().await.unwrap();
-    assert_eq!((state.last_purged_log_id, state.last_log_id), (None, Some(log_id(4, 2950))));
-    assert_eq!(log.get_log_reader().await.read_vote().await.unwrap(), Some(vote(4, 7, true)));
+    assert_eq!(
+        (state.last_purged_log_id, state.last_log_id),
+        (None, Some(log_id(4, 2950)))
+    );
+    assert_eq!(
+        log.get_log_reader().await.read_vote().await.unwrap(),
+        Some(vote(4, 7, true))
+    );
     assert_eq!(log.read_committed().await.unwrap(), Some(log_id(4, 2940)));
-    assert_eq!(indexes(&mut log, 2898..2902).await, [2898, 2899, 2900, 2901]);
+    assert_eq!(
+        indexes(&mut log, 2898..2902).await,
+        [2898, 2899, 2900, 2901]
+    );
     let mut reader = log.get_log_reader().await;
     let stream = reader.entries_stream(0..2951).await;
     let all: Vec<_> = futures_util::StreamExt::collect(stream).await;
-    assert_eq!(all.into_iter().map(|e: io::Result<LogEntry>| e.unwrap().log_id.index).collect::<Vec<_>>(), (0..2951).collect::<Vec<_>>());
+    assert_eq!(
+        all.into_iter()
+            .map(|e: io::Result<LogEntry>| e.unwrap().log_id.index)
+            .collect::<Vec<_>>(),
+        (0..2951).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -122,7 +151,10 @@ async fn the_front_is_dropped_no_further_than_the_older_snapshot() {
     let floor = log.durable.as_ref().unwrap().floor.clone();
     floor.set(Some(log_id(1, 1200)));
     log.purge(log_id(1, 1500)).await.unwrap();
-    assert_eq!(log.get_log_state().await.unwrap().last_purged_log_id, Some(log_id(1, 1200)));
+    assert_eq!(
+        log.get_log_state().await.unwrap().last_purged_log_id,
+        Some(log_id(1, 1200))
+    );
     assert_eq!(indexes(&mut log, 0..1203).await, [1201, 1202]);
     // A snapshot from elsewhere that reaches beyond the log makes all of it void.
     log.purge(log_id(3, 5000)).await.unwrap();
@@ -132,8 +164,13 @@ async fn the_front_is_dropped_no_further_than_the_older_snapshot() {
     drop(log);
 
     // Nothing covers what was dropped: that is an error, not an empty state.
-    let error = directory::open(Arc::new(RealFs), scratch.path(), Some("own"), 1).unwrap_err().to_string();
-    assert!(error.contains("log.redb") && error.contains("5000"), "{error}");
+    let error = directory::open(Arc::new(RealFs), scratch.path(), Some("own"), 1)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("log.redb") && error.contains("5000"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

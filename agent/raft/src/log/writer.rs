@@ -70,9 +70,19 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// A writer of this file.
-    pub(crate) fn new(file: LogFile, shared: Arc<Shared>, fatal: watch::Sender<Option<Arc<str>>>) -> Writer {
+    pub(crate) fn new(
+        file: LogFile,
+        shared: Arc<Shared>,
+        fatal: watch::Sender<Option<Arc<str>>>,
+    ) -> Writer {
         let committed = shared.tail().committed;
-        Writer { file, shared, fatal, committed, sizes: Vec::new() }
+        Writer {
+            file,
+            shared,
+            fatal,
+            committed,
+            sizes: Vec::new(),
+        }
     }
 
     /// Stores until it is told to close, nobody is left who could ask, or storing fails.
@@ -81,17 +91,23 @@ impl Writer {
         loop {
             // What was dropped leaves the file while there is nothing else to do.
             let job = match jobs.try_recv() {
-                Err(mpsc::error::TryRecvError::Empty) if !self.file.has_dropped() => jobs.blocking_recv(),
+                Err(mpsc::error::TryRecvError::Empty) if !self.file.has_dropped() => {
+                    jobs.blocking_recv()
+                }
                 other => other.ok(),
             };
             if job.is_none() && (jobs.is_closed() || !self.file.has_dropped()) {
                 break;
             }
             batch.extend(job);
-            while batch.len() < BATCH && let Ok(job) = jobs.try_recv() {
+            while batch.len() < BATCH
+                && let Ok(job) = jobs.try_recv()
+            {
                 batch.push(job);
             }
-            let close = batch.iter().position(|job| matches!(job, Job::Close { .. }));
+            let close = batch
+                .iter()
+                .position(|job| matches!(job, Job::Close { .. }));
             let closing = close.map(|at| batch.split_off(at));
             let failed = self.step(&mut batch);
             if let Some(why) = failed {
@@ -118,8 +134,12 @@ impl Writer {
     /// stored any more, since what is on the disk is no longer known.
     pub(crate) fn step(&mut self, batch: &mut Vec<Job>) -> Option<Arc<str>> {
         self.sizes.clear();
-        let result = catch_unwind(AssertUnwindSafe(|| self.store(batch)))
-            .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::InvalidData, "the structure of the file is broken")));
+        let result = catch_unwind(AssertUnwindSafe(|| self.store(batch))).unwrap_or_else(|_| {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the structure of the file is broken",
+            ))
+        });
         match result {
             Ok(()) => {
                 self.shared.tail().flushed(&self.sizes);
@@ -127,9 +147,15 @@ impl Writer {
                 None
             }
             Err(error) => {
-                let why: Arc<str> = format!("{}: the log cannot be written: {error}", self.file.path().display()).into();
+                let why: Arc<str> = format!(
+                    "{}: the log cannot be written: {error}",
+                    self.file.path().display()
+                )
+                .into();
                 self.fatal.send_replace(Some(why.clone()));
-                batch.drain(..).for_each(|job| job.answer(Err(io::Error::new(error.kind(), &*why))));
+                batch
+                    .drain(..)
+                    .for_each(|job| job.answer(Err(io::Error::new(error.kind(), &*why))));
                 Some(why)
             }
         }

@@ -10,7 +10,9 @@ use crate::directory::{self, Opened};
 use crate::format::SnapshotHead;
 use crate::log::{Content, Job, LogReader, LogStore, Writer};
 use crate::snapshot::{Loaded, SnapshotStore};
-use crate::types::{Done, LogEntry, LogId, Proposal, TypeConfig, Vote, log_id, membership, term_of, vote};
+use crate::types::{
+    Done, LogEntry, LogId, Proposal, TypeConfig, Vote, log_id, membership, term_of, vote,
+};
 use crate::{ServerInfo, server_id};
 use futures_util::future::join;
 use lictor_state::{Changes, Command, Entry, KvOp, KvVerb, State, View};
@@ -43,7 +45,9 @@ impl Model {
         let (mut state, mut changes) = (State::default(), Changes::default());
         for entry in self.entries.range(..=upto).map(|(_, e)| e) {
             match &entry.payload {
-                EntryPayload::Normal(p) => drop(state.apply(entry.log_id.index, &p.0, &mut changes)),
+                EntryPayload::Normal(p) => {
+                    drop(state.apply(entry.log_id.index, &p.0, &mut changes))
+                }
                 _ => state.skip(entry.log_id.index),
             }
         }
@@ -52,7 +56,11 @@ impl Model {
 }
 
 fn payload(term: u64, index: u64, chance: &mut Chance) -> LogEntry {
-    let size = if chance.percent(5) { 9000 } else { chance.below(200) };
+    let size = if chance.percent(5) {
+        9000
+    } else {
+        chance.below(200)
+    };
     let value = format!("{term}/{index}/{}", "x".repeat(size as usize));
     let op = KvOp {
         verb: KvVerb::Set,
@@ -65,14 +73,25 @@ fn payload(term: u64, index: u64, chance: &mut Chance) -> LogEntry {
     let payload = match chance.below(20) {
         0 => EntryPayload::Blank,
         1 => EntryPayload::Membership(members()),
-        _ => EntryPayload::Normal(Proposal(Arc::new(Entry { at: index, command: Command::Kv(op) }))),
+        _ => EntryPayload::Normal(Proposal(Arc::new(Entry {
+            at: index,
+            command: Command::Kv(op),
+        }))),
     };
     LogEntry::new(log_id(term, index), payload)
 }
 
 fn members() -> crate::types::Membership {
-    let server = ServerInfo { node_id: "own".to_owned(), name: "s".to_owned(), address: "10.0.0.1:8300".to_owned() };
-    membership(vec![BTreeSet::from([server_id("own")])], BTreeMap::from([(server_id("own"), server)])).unwrap()
+    let server = ServerInfo {
+        node_id: "own".to_owned(),
+        name: "s".to_owned(),
+        address: "10.0.0.1:8300".to_owned(),
+    };
+    membership(
+        vec![BTreeSet::from([server_id("own")])],
+        BTreeMap::from([(server_id("own"), server)]),
+    )
+    .unwrap()
 }
 
 /// The storage of one life, driven step by step.
@@ -100,13 +119,21 @@ impl Life {
     /// One step of the load. `model` becomes what it asks for; an answer that it was done is only
     /// given when all of it was acknowledged.
     async fn step(&mut self, model: &mut Model, chance: &mut Chance) -> Result<(), Dark> {
-        let term = model.vote.as_ref().map_or(1, |v| v.leader_id.term).max(model.last().map_or(0, |id| term_of(&id)));
+        let term = model
+            .vote
+            .as_ref()
+            .map_or(1, |v| v.leader_id.term)
+            .max(model.last().map_or(0, |id| term_of(&id)));
         let next = model.last().map_or(0, |id| id.index + 1);
         match chance.below(20) {
             0 => {
                 let new = vote(term + 1, chance.below(5), chance.percent(50));
                 model.vote = Some(new);
-                let (stored, pumped) = join(self.log.save_vote(&new), Life::pump(&mut self.writer, &mut self.jobs)).await;
+                let (stored, pumped) = join(
+                    self.log.save_vote(&new),
+                    Life::pump(&mut self.writer, &mut self.jobs),
+                )
+                .await;
                 pumped?;
                 stored.map_err(|_| Dark)
             }
@@ -114,22 +141,36 @@ impl Life {
                 // Only what is not committed can go.
                 let from = self.committed.map_or(0, |id| id.index + 1);
                 let keep = from + chance.below((next - from).max(1));
-                let after = keep.checked_sub(1).and_then(|i| model.entries.get(&i)).map(|e| e.log_id);
+                let after = keep
+                    .checked_sub(1)
+                    .and_then(|i| model.entries.get(&i))
+                    .map(|e| e.log_id);
                 model.entries.split_off(&after.map_or(0, |id| id.index + 1));
                 let work = self.log.truncate_after(after);
-                let (stored, pumped) = join(work, Life::pump(&mut self.writer, &mut self.jobs)).await;
+                let (stored, pumped) =
+                    join(work, Life::pump(&mut self.writer, &mut self.jobs)).await;
                 pumped?;
                 stored.map_err(|_| Dark)
             }
             2 | 3 if self.committed.is_some_and(|id| model.snapshot < Some(id)) => {
                 let last = self.committed.unwrap();
                 model.snapshot = Some(last);
-                let head = SnapshotHead { last: Some(last), membership_at: Some(last), membership: members() };
-                self.store.write(&head, &model.state(last.index)).map(|_| ()).map_err(|_| Dark)
+                let head = SnapshotHead {
+                    last: Some(last),
+                    membership_at: Some(last),
+                    membership: members(),
+                };
+                self.store
+                    .write(&head, &model.state(last.index))
+                    .map(|_| ())
+                    .map_err(|_| Dark)
             }
             4 if model.snapshot.is_some() => {
                 let before = self.log.get_log_state().await.unwrap().last_purged_log_id;
-                self.log.purge(model.snapshot.unwrap()).await.map_err(|_| Dark)?;
+                self.log
+                    .purge(model.snapshot.unwrap())
+                    .await
+                    .map_err(|_| Dark)?;
                 model.purged = self.log.get_log_state().await.unwrap().last_purged_log_id;
                 if model.purged == before {
                     return Ok(());
@@ -141,11 +182,18 @@ impl Life {
                 let mut waiting = Vec::new();
                 let mut index = next;
                 for _ in 0..=chance.below(4) {
-                    let entries: Vec<_> = (0..=chance.below(6)).map(|i| payload(term, index + i, chance)).collect();
+                    let entries: Vec<_> = (0..=chance.below(6))
+                        .map(|i| payload(term, index + i, chance))
+                        .collect();
                     index += entries.len() as u64;
-                    model.entries.extend(entries.iter().map(|e| (e.log_id.index, e.clone())));
+                    model
+                        .entries
+                        .extend(entries.iter().map(|e| (e.log_id.index, e.clone())));
                     let (done, stored) = TypeConfig::oneshot();
-                    self.log.append(entries, Done::signal(done)).await.map_err(|_| Dark)?;
+                    self.log
+                        .append(entries, Done::signal(done))
+                        .await
+                        .map_err(|_| Dark)?;
                     waiting.push(stored);
                 }
                 Life::pump(&mut self.writer, &mut self.jobs).await?;
@@ -154,7 +202,11 @@ impl Life {
                 }
                 // All that is stored here is committed, but for a few at the end.
                 let upto = (index - 1).saturating_sub(chance.below(4));
-                self.committed = model.entries.get(&upto).map(|e| e.log_id).max(self.committed);
+                self.committed = model
+                    .entries
+                    .get(&upto)
+                    .map(|e| e.log_id)
+                    .max(self.committed);
                 self.log.save_committed(self.committed).await.unwrap();
                 Ok(())
             }
@@ -179,7 +231,11 @@ async fn compare(
     differ("vote", &content.vote, &model.vote)?;
     differ("last entry", &content.last, &model.last().max(model.purged))?;
     differ("dropped", &content.purged, &model.purged)?;
-    differ("snapshot", &newest.and_then(|l| l.head.last), &model.snapshot)?;
+    differ(
+        "snapshot",
+        &newest.and_then(|l| l.head.last),
+        &model.snapshot,
+    )?;
     if let Some(loaded) = newest {
         let upto = loaded.head.last.map_or(0, |id| id.index);
         let rows = |view: &View| view.kv_range("").cloned().collect::<Vec<_>>();
@@ -187,11 +243,18 @@ async fn compare(
             return Err(format!("the snapshot at {upto} has another state"));
         }
     }
-    let found = reader.read(0, u64::MAX, usize::MAX).await.map_err(|e| e.to_string())?;
+    let found = reader
+        .read(0, u64::MAX, usize::MAX)
+        .await
+        .map_err(|e| e.to_string())?;
     let first = model.purged.map_or(0, |id| id.index + 1);
     let expected: Vec<&LogEntry> = model.entries.range(first..).map(|(_, e)| e).collect();
     if found.iter().ne(expected.iter().copied()) {
-        return Err(format!("{} entries from {first} on, expected {}, or others", found.len(), expected.len()));
+        return Err(format!(
+            "{} entries from {first} on, expected {}, or others",
+            found.len(),
+            expected.len()
+        ));
     }
     Ok(())
 }
@@ -208,7 +271,13 @@ async fn live(seed: u64, cuts: u64, ignored: Option<Flush>) -> Result<u64, Strin
         let context = |why: String| format!("seed {seed}, cut {cut}: {why}");
         // The first look is undisturbed; then it is opened for real, and that may be cut too.
         let looked = directory::open(Arc::new(disk.copy()), dir, Some("own"), 1);
-        let Opened { log, content, newest, floor, .. } = looked.map_err(|e| context(e.to_string()))?;
+        let Opened {
+            log,
+            content,
+            newest,
+            floor,
+            ..
+        } = looked.map_err(|e| context(e.to_string()))?;
         let (log, _writer, _jobs) = LogStore::parts(log, &content, floor, watch::Sender::new(None));
         let reader = LogReader::new(log.handle());
         let (mut found, mut why) = (None, Vec::new());
@@ -224,10 +293,23 @@ async fn live(seed: u64, cuts: u64, ignored: Option<Flush>) -> Result<u64, Strin
         let mut life = match directory::open(Arc::new(disk.clone()), dir, Some("own"), 1) {
             Err(_) if disk.is_dark() => None,
             Err(error) => return Err(context(error.to_string())),
-            Ok(Opened { log, content, store, floor, .. }) => {
+            Ok(Opened {
+                log,
+                content,
+                store,
+                floor,
+                ..
+            }) => {
                 let committed = content.committed.max(model.snapshot);
-                let (log, writer, jobs) = LogStore::parts(log, &content, floor, watch::Sender::new(None));
-                Some(Life { log, writer, jobs, store, committed })
+                let (log, writer, jobs) =
+                    LogStore::parts(log, &content, floor, watch::Sender::new(None));
+                Some(Life {
+                    log,
+                    writer,
+                    jobs,
+                    store,
+                    committed,
+                })
             }
         };
         possible.push(model.clone());
@@ -252,7 +334,10 @@ async fn live(seed: u64, cuts: u64, ignored: Option<Flush>) -> Result<u64, Strin
 }
 
 fn run<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(work)
 }
 
 #[test]
@@ -264,8 +349,17 @@ fn a_thousand_cuts_lose_nothing() {
 
 #[test]
 fn no_flush_can_be_left_out() {
-    for flush in [Flush::Log, Flush::Snapshot, Flush::SnapshotName, Flush::Header, Flush::Names] {
+    for flush in [
+        Flush::Log,
+        Flush::Snapshot,
+        Flush::SnapshotName,
+        Flush::Header,
+        Flush::Names,
+    ] {
         let noticed = (0..60).find_map(|seed| run(live(seed, 8, Some(flush))).err());
-        assert!(noticed.is_some(), "without the flush of {flush:?} nothing was lost in 480 cuts");
+        assert!(
+            noticed.is_some(),
+            "without the flush of {flush:?} nothing was lost in 480 cuts"
+        );
     }
 }

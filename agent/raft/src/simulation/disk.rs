@@ -97,7 +97,10 @@ fn power() -> io::Error {
 }
 
 fn absent(path: &Path) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("{}: not there", path.display()))
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("{}: not there", path.display()),
+    )
 }
 
 impl Disk {
@@ -156,7 +159,10 @@ impl SimulatedDisk {
     /// Another disk with the same content.
     pub(crate) fn copy(&self) -> SimulatedDisk {
         let disk = self.disk();
-        SimulatedDisk(Arc::new(Mutex::new(Disk { left: u64::MAX, ..disk.clone() })))
+        SimulatedDisk(Arc::new(Mutex::new(Disk {
+            left: u64::MAX,
+            ..disk.clone()
+        })))
     }
 
     /// Whether the power is gone.
@@ -182,16 +188,28 @@ impl SimulatedDisk {
         }
         // What lies in a directory that is not there is not there either.
         let all = names.clone();
-        let rooted = |path: &Path| path.parent().is_none_or(|dir| dir == Path::new("/") || all.contains_key(dir));
+        let rooted = |path: &Path| {
+            path.parent()
+                .is_none_or(|dir| dir == Path::new("/") || all.contains_key(dir))
+        };
         names.retain(|path, _| rooted(path) && path.parent().is_none_or(rooted));
         let files = disk.files.iter().map(|file| {
-            let mut kept: Vec<Change> = file.pending.iter().filter(|_| chance.percent(keep)).cloned().collect();
+            let mut kept: Vec<Change> = file
+                .pending
+                .iter()
+                .filter(|_| chance.percent(keep))
+                .cloned()
+                .collect();
             if let Some(Change::Write(_, data)) = kept.last_mut() {
                 data.truncate(chance.below(data.len() as u64 + 1) as usize);
             }
             let mut bytes = file.flushed.clone();
             kept.iter().for_each(|change| change.apply(&mut bytes));
-            File { flushed: bytes.clone(), now: bytes, pending: Vec::new() }
+            File {
+                flushed: bytes.clone(),
+                now: bytes,
+                pending: Vec::new(),
+            }
         });
         SimulatedDisk(Arc::new(Mutex::new(Disk {
             files: files.collect(),
@@ -208,7 +226,13 @@ impl Fs for SimulatedDisk {
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.disk();
         disk.alive()?;
-        for dir in dir.ancestors().filter(|d| *d != Path::new("/")).collect::<Vec<_>>().into_iter().rev() {
+        for dir in dir
+            .ancestors()
+            .filter(|d| *d != Path::new("/"))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+        {
             if !disk.now.contains_key(dir) {
                 disk.rename(Naming::Set(dir.to_path_buf(), DIRECTORY));
                 disk.change()?;
@@ -221,7 +245,9 @@ impl Fs for SimulatedDisk {
         let disk = self.disk();
         disk.alive()?;
         let inside = disk.now.keys().filter(|path| path.parent() == Some(dir));
-        Ok(inside.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect())
+        Ok(inside
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect())
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -236,8 +262,16 @@ impl Fs for SimulatedDisk {
         let file = disk.files.len() - 1;
         disk.rename(Naming::Set(path.to_path_buf(), file));
         disk.change()?;
-        let kind = if path.starts_with("/raft/snapshots") { Flush::Snapshot } else { Flush::Header };
-        Ok(Box::new(Handle { disk: self.clone(), file, kind }))
+        let kind = if path.starts_with("/raft/snapshots") {
+            Flush::Snapshot
+        } else {
+            Flush::Header
+        };
+        Ok(Box::new(Handle {
+            disk: self.clone(),
+            file,
+            kind,
+        }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
@@ -271,9 +305,15 @@ impl Fs for SimulatedDisk {
         let mut disk = self.disk();
         disk.alive()?;
         disk.change()?;
-        let kind = if dir == Path::new("/raft/snapshots") { Flush::SnapshotName } else { Flush::Names };
+        let kind = if dir == Path::new("/raft/snapshots") {
+            Flush::SnapshotName
+        } else {
+            Flush::Names
+        };
         if disk.ignored != Some(kind) {
-            let Disk { pending, flushed, .. } = &mut *disk;
+            let Disk {
+                pending, flushed, ..
+            } = &mut *disk;
             pending.retain(|naming| {
                 let here = naming.path().parent() == Some(dir);
                 if here {
@@ -286,7 +326,10 @@ impl Fs for SimulatedDisk {
     }
 
     fn lock(&self, _: &Path) -> Result<Lock, TryLockError> {
-        self.disk().alive().map(|()| Lock::none()).map_err(TryLockError::Error)
+        self.disk()
+            .alive()
+            .map(|()| Lock::none())
+            .map_err(TryLockError::Error)
     }
 
     fn database(&self, path: &Path) -> io::Result<Box<dyn StorageBackend>> {
@@ -303,7 +346,11 @@ impl Fs for SimulatedDisk {
                 file
             }
         };
-        Ok(Box::new(Handle { disk: self.clone(), file, kind: Flush::Log }))
+        Ok(Box::new(Handle {
+            disk: self.clone(),
+            file,
+            kind: Flush::Log,
+        }))
     }
 }
 
@@ -336,7 +383,8 @@ impl Output for Handle {
 impl StorageBackend for Handle {
     fn len(&self) -> io::Result<u64> {
         let disk = self.disk.disk();
-        disk.alive().map(|()| disk.files[self.file].now.len() as u64)
+        disk.alive()
+            .map(|()| disk.files[self.file].now.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -349,7 +397,9 @@ impl StorageBackend for Handle {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.disk().write(self.file, Change::Length(len as usize))
+        self.disk
+            .disk()
+            .write(self.file, Change::Length(len as usize))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -357,6 +407,8 @@ impl StorageBackend for Handle {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.disk.disk().write(self.file, Change::Write(offset as usize, data.to_vec()))
+        self.disk
+            .disk()
+            .write(self.file, Change::Write(offset as usize, data.to_vec()))
     }
 }

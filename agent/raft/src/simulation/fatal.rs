@@ -2,7 +2,9 @@
 
 use super::Chance;
 use super::disk::SimulatedDisk;
-use crate::{Consensus, NoPeers, Options, ProposeError, Publish, ReadError, Role, ServerInfo, Storage};
+use crate::{
+    Consensus, NoPeers, Options, ProposeError, Publish, ReadError, Role, ServerInfo, Storage,
+};
 use lictor_state::{Changes, Command, Entry, KvOp, KvVerb, View};
 use std::sync::{Arc, Mutex};
 
@@ -27,11 +29,18 @@ fn set(n: u64) -> Entry {
         session: "".into(),
         index: 0,
     };
-    Entry { at: 1, command: Command::Kv(op) }
+    Entry {
+        at: 1,
+        command: Command::Kv(op),
+    }
 }
 
 async fn start(disk: &SimulatedDisk) -> (Consensus, Arc<Latest>) {
-    let server = ServerInfo { node_id: "own".to_owned(), name: "s".to_owned(), address: "10.0.0.1:8300".to_owned() };
+    let server = ServerInfo {
+        node_id: "own".to_owned(),
+        name: "s".to_owned(),
+        address: "10.0.0.1:8300".to_owned(),
+    };
     let options = Options {
         server,
         storage: Storage::Directory("/raft".into()),
@@ -41,7 +50,13 @@ async fn start(disk: &SimulatedDisk) -> (Consensus, Arc<Latest>) {
         trailing_logs: 10,
     };
     let latest = Arc::new(Latest::default());
-    let started = Consensus::start_on(Arc::new(disk.clone()), options, latest.clone(), Arc::new(NoPeers)).await;
+    let started = Consensus::start_on(
+        Arc::new(disk.clone()),
+        options,
+        latest.clone(),
+        Arc::new(NoPeers),
+    )
+    .await;
     (started.unwrap(), latest)
 }
 
@@ -72,11 +87,17 @@ async fn a_disk_that_fails_ends_consensus_and_loses_nothing() {
         };
         assert!(matches!(error, ProposeError::Unknown(_)), "{error}");
         let why = told.await.unwrap().to_string();
-        assert!(why.contains("the power is cut") && !why.contains('\n'), "{why}");
+        assert!(
+            why.contains("the power is cut") && !why.contains('\n'),
+            "{why}"
+        );
         let mut leadership = consensus.leadership();
         leadership.wait_for(|l| !l.is_leader).await.unwrap();
         assert_eq!(consensus.propose(set(0)).await, Err(ProposeError::Stopped));
-        assert_eq!(consensus.read_barrier(crate::Consistency::Default).await, Err(ReadError::Stopped));
+        assert_eq!(
+            consensus.read_barrier(crate::Consistency::Default).await,
+            Err(ReadError::Stopped)
+        );
         assert_eq!(consensus.status().state, Role::Stopped);
         assert!(!consensus.is_leader());
         consensus.shutdown().await;

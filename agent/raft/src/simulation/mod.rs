@@ -15,7 +15,10 @@ impl Scratch {
     pub(crate) fn new(name: &str) -> Scratch {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("lictor-raft-{name}-{}-{number}", std::process::id()));
+        let path = std::env::temp_dir().join(format!(
+            "lictor-raft-{name}-{}-{number}",
+            std::process::id()
+        ));
         std::fs::create_dir_all(&path).unwrap();
         Scratch(path)
     }

@@ -103,10 +103,15 @@ pub(crate) fn read(input: &mut dyn Read, epoch: u64) -> io::Result<Result<Loaded
     let damaged = |why: String| Ok(Err(Unreadable::Damaged(why)));
     let view = match lictor_state::read_snapshot(&mut input, epoch) {
         Ok(view) => view,
-        Err(SnapshotError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
+        Err(SnapshotError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
+            return Err(error);
+        }
         Err(SnapshotError::Io(_)) => return damaged("it ends too early".to_owned()),
         Err(SnapshotError::Format { found }) => {
-            return Ok(Err(Unreadable::Newer { found: found.into(), known: lictor_state::SNAPSHOT_FORMAT.into() }));
+            return Ok(Err(Unreadable::Newer {
+                found: found.into(),
+                known: lictor_state::SNAPSHOT_FORMAT.into(),
+            }));
         }
         Err(error) => return damaged(error.to_string()),
     };
@@ -114,7 +119,11 @@ pub(crate) fn read(input: &mut dyn Read, epoch: u64) -> io::Result<Result<Loaded
         return damaged("something follows its end".to_owned());
     }
     if view.index() != head.last.map_or(0, |id| id.index) {
-        return damaged(format!("its head says {:?}, its state {}", head.last, view.index()));
+        return damaged(format!(
+            "its head says {:?}, its state {}",
+            head.last,
+            view.index()
+        ));
     }
     Ok(Ok(Loaded { head, view }))
 }
@@ -130,7 +139,12 @@ fn parse(name: &str) -> Option<LogId> {
 
 impl SnapshotStore {
     /// Looks through the directory, making it if need be. `floor` is kept up to date from now on.
-    pub(crate) fn open(fs: Arc<dyn Fs>, dir: &Path, epoch: u64, floor: Arc<Floor>) -> Result<Found, StartError> {
+    pub(crate) fn open(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        epoch: u64,
+        floor: Arc<Floor>,
+    ) -> Result<Found, StartError> {
         let failed = |e| StartError::io(dir, e);
         fs.make_dir(dir).map_err(failed)?;
         let names = fs.list(dir).map_err(failed)?;
@@ -139,8 +153,10 @@ impl SnapshotStore {
         let (mut newest, mut kept, mut damaged) = (None, Vec::new(), Vec::new());
         for id in ids {
             let path = dir.join(name(&id));
-            let mut input =
-                fs.open(&path).map(io::BufReader::new).map_err(|e| StartError::io(&path, e))?;
+            let mut input = fs
+                .open(&path)
+                .map(io::BufReader::new)
+                .map_err(|e| StartError::io(&path, e))?;
             // All but the newest good one are only looked at: they are read when they are needed.
             let head = if newest.is_none() {
                 read(&mut input, epoch).map(|found| {
@@ -162,12 +178,28 @@ impl SnapshotStore {
                     damaged.push((path, "its name is not that of its content".to_owned()));
                 }
                 Err(Unreadable::Damaged(why)) => damaged.push((path, why)),
-                Err(Unreadable::Newer { found, known }) => return Err(StartError::Newer { file: path, found, known }),
+                Err(Unreadable::Newer { found, known }) => {
+                    return Err(StartError::Newer {
+                        file: path,
+                        found,
+                        known,
+                    });
+                }
             }
         }
-        let store = SnapshotStore { fs, dir: dir.to_path_buf(), kept: Mutex::new(kept), floor, closed: Mutex::new(false) };
+        let store = SnapshotStore {
+            fs,
+            dir: dir.to_path_buf(),
+            kept: Mutex::new(kept),
+            floor,
+            closed: Mutex::new(false),
+        };
         store.set_floor();
-        Ok(Found { store, newest, damaged })
+        Ok(Found {
+            store,
+            newest,
+            damaged,
+        })
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
@@ -181,7 +213,12 @@ impl SnapshotStore {
 
     /// Removes what an interrupted write has left behind.
     pub(crate) fn tidy(&self) -> io::Result<()> {
-        for leftover in self.fs.list(&self.dir)?.iter().filter(|name| name.ends_with(ASIDE)) {
+        for leftover in self
+            .fs
+            .list(&self.dir)?
+            .iter()
+            .filter(|name| name.ends_with(ASIDE))
+        {
             self.fs.remove(&self.dir.join(leftover))?;
         }
         Ok(())
@@ -194,7 +231,14 @@ impl SnapshotStore {
 
     fn writing(&self) -> io::Result<MutexGuard<'_, bool>> {
         let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        if *closed { Err(io::Error::new(io::ErrorKind::BrokenPipe, "the server has stopped")) } else { Ok(closed) }
+        if *closed {
+            Err(io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                "the server has stopped",
+            ))
+        } else {
+            Ok(closed)
+        }
     }
 
     /// The newest good snapshot.
@@ -205,25 +249,49 @@ impl SnapshotStore {
     /// Writes a snapshot. It is durable when this returns, and older ones than the two newest are
     /// gone.
     pub(crate) fn write(&self, head: &SnapshotHead, view: &View) -> io::Result<Kept> {
-        let id = head.last.ok_or_else(|| io::Error::other("a snapshot of nothing"))?;
+        let id = head
+            .last
+            .ok_or_else(|| io::Error::other("a snapshot of nothing"))?;
         let name = name(&id);
         let _writing = self.writing()?;
-        write_whole(&*self.fs, &self.dir, &format!("{name}{ASIDE}"), &name, |out| write(head, view, out))?;
-        self.add(Kept { head: head.clone(), path: self.dir.join(name) })
+        let path = self.dir.join(&name);
+        let written = write_whole(
+            &*self.fs,
+            &self.dir,
+            &format!("{name}{ASIDE}"),
+            &name,
+            |out| write(head, view, out),
+        );
+        let added = written.and_then(|()| {
+            self.add(Kept {
+                head: head.clone(),
+                path: path.clone(),
+            })
+        });
+        added.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))
     }
 
     /// Takes in a file that [`SnapshotStore::stage`] wrote.
     pub(crate) fn adopt(&self, staged: &Path, head: &SnapshotHead) -> io::Result<Kept> {
-        let id = head.last.ok_or_else(|| io::Error::other("a snapshot of nothing"))?;
+        let id = head
+            .last
+            .ok_or_else(|| io::Error::other("a snapshot of nothing"))?;
         let path = self.dir.join(name(&id));
         let _writing = self.writing()?;
         self.fs.rename(staged, &path)?;
         self.fs.sync_dir(&self.dir)?;
-        self.add(Kept { head: head.clone(), path })
+        self.add(Kept {
+            head: head.clone(),
+            path,
+        })
     }
 
     /// Writes what another server sends to a file aside, durable but without its name.
-    pub(crate) fn stage(&self, number: u64, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<PathBuf> {
+    pub(crate) fn stage(
+        &self,
+        number: u64,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<PathBuf> {
         let _writing = self.writing()?;
         let path = self.dir.join(format!("received-{number}{ASIDE}"));
         let mut out = self.fs.create(&path)?;
@@ -250,7 +318,11 @@ impl SnapshotStore {
             kept.retain(|k| k.path != new.path);
             kept.push(new.clone());
             kept.sort_by_key(|k| std::cmp::Reverse(k.index()));
-            if kept.len() > KEEP { kept.split_off(KEEP) } else { Vec::new() }
+            if kept.len() > KEEP {
+                kept.split_off(KEEP)
+            } else {
+                Vec::new()
+            }
         };
         self.set_floor();
         for gone in old {

@@ -4,7 +4,10 @@ use crate::simulation::Scratch;
 use lictor_state::State;
 
 fn head(index: u64) -> SnapshotHead {
-    SnapshotHead { last: Some(log_id(1, index)), ..SnapshotHead::default() }
+    SnapshotHead {
+        last: Some(log_id(1, index)),
+        ..SnapshotHead::default()
+    }
 }
 
 fn view(index: u64) -> View {
@@ -15,7 +18,10 @@ fn view(index: u64) -> View {
 
 fn open(scratch: &Scratch) -> (Found, Arc<Floor>) {
     let floor = Arc::new(Floor::default());
-    (SnapshotStore::open(Arc::new(RealFs), scratch.path(), 1, floor.clone()).unwrap(), floor)
+    (
+        SnapshotStore::open(Arc::new(RealFs), scratch.path(), 1, floor.clone()).unwrap(),
+        floor,
+    )
 }
 
 fn names(scratch: &Scratch) -> Vec<String> {
@@ -52,7 +58,11 @@ fn a_damaged_one_is_passed_over_and_does_not_count() {
     }
     std::fs::write(scratch.path().join("20-1.snap"), b"LICTORRS\x01").unwrap();
     // Whole, but of another place.
-    std::fs::copy(scratch.path().join("10-1.snap"), scratch.path().join("15-1.snap")).unwrap();
+    std::fs::copy(
+        scratch.path().join("10-1.snap"),
+        scratch.path().join("15-1.snap"),
+    )
+    .unwrap();
     std::fs::write(scratch.path().join("99-1.snap.tmp"), b"half").unwrap();
     std::fs::write(scratch.path().join("notes.txt"), b"not ours").unwrap();
     let (found, floor) = open(&scratch);
@@ -70,10 +80,16 @@ fn a_damaged_one_is_passed_over_and_does_not_count() {
 fn a_received_one_gets_its_name_when_it_is_taken_in() {
     let scratch = Scratch::new("received");
     let (found, _) = open(&scratch);
-    let staged = found.store.stage(7, |out| write(&head(5), &view(5), out)).unwrap();
+    let staged = found
+        .store
+        .stage(7, |out| write(&head(5), &view(5), out))
+        .unwrap();
     assert!(open(&scratch).0.newest.is_none());
     let kept = found.store.adopt(&staged, &head(5)).unwrap();
-    assert_eq!((kept.head, names(&scratch)), (head(5), vec!["5-1.snap".to_owned()]));
+    assert_eq!(
+        (kept.head, names(&scratch)),
+        (head(5), vec!["5-1.snap".to_owned()])
+    );
     let staged = found.store.stage(8, |out| out.write_all(b"x")).unwrap();
     found.store.discard(&staged);
     found.store.close();

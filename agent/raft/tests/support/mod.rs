@@ -14,7 +14,8 @@ impl Scratch {
     pub fn new(name: &str) -> Scratch {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("lictor-{name}-{}-{number}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("lictor-{name}-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Scratch(path)
     }
@@ -48,7 +49,9 @@ impl Told {
     }
 
     pub fn value(&self, key: &str) -> Option<String> {
-        self.view().kv(key).map(|entry| String::from_utf8(entry.value.to_vec()).unwrap())
+        self.view()
+            .kv(key)
+            .map(|entry| String::from_utf8(entry.value.to_vec()).unwrap())
     }
 }
 

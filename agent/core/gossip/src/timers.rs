@@ -1,0 +1,44 @@
+//! What is due when.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// Timers in order of time, then of key: one seed, one order.
+#[derive(Debug)]
+pub struct Timers<K> {
+    due: BTreeSet<(Time, K)>,
+}
+
+impl<K: Ord + Copy> Timers<K> {
+    /// No timers.
+    pub fn new() -> Self {
+        Self { due: BTreeSet::new() }
+    }
+
+    /// Sets a timer. One key may be set for several times.
+    pub fn set(&mut self, at: Time, key: K) {
+        self.due.insert((at, key));
+    }
+
+    /// Removes a timer that was set for this time.
+    pub fn cancel(&mut self, at: Time, key: K) {
+        self.due.remove(&(at, key));
+    }
+
+    /// The next time at which something is due.
+    pub fn next(&self) -> Option<Time> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the next timer that is due, with how late it is.
+    pub fn pop(&mut self, now: Time) -> Option<(K, Duration)> {
+        let (at, key) = *self.due.first()?;
+        if at > now {
+            return None;
+        }
+        self.due.remove(&(at, key));
+        Some((key, now.since(at)))
+    }
+}

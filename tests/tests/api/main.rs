@@ -1,0 +1,3 @@
+//! What the interfaces do, one area a file.
+
+mod kv;
