@@ -9,7 +9,9 @@ use crate::local::plan::Identity;
 use crate::local::{self, Files, Local, Source};
 use crate::metrics::Metrics;
 use crate::store::{Store, unix_ms};
-use crate::{node_id, registrar, watches};
+use crate::aliases::Aliases;
+use crate::watches::Watching;
+use crate::{node_id, registrar};
 use arc_swap::ArcSwap;
 use lictor_check::Checks;
 use lictor_config::{Config, ListenAddr};
@@ -63,6 +65,9 @@ pub struct Shared {
     reloading: Mutex<()>,
     data_dir: Option<PathBuf>,
     dns: OnceLock<Arc<Responder>>,
+    watches: Watching,
+    /// Aliases of services on other nodes.
+    pub aliases: Aliases,
 }
 
 /// Why the agent ends by itself.
@@ -141,6 +146,16 @@ impl Shared {
         }
     }
 
+    /// What reads the configuration.
+    pub fn loader(&self) -> &Loader {
+        &self.loader
+    }
+
+    /// Does what may wait for a disk. Without a data directory nothing does.
+    pub fn on_disk<T>(&self, work: impl FnOnce() -> T) -> T {
+        if self.data_dir.is_some() { tokio::task::block_in_place(work) } else { work() }
+    }
+
     /// Reads the configuration again and applies what may change while running.
     pub async fn reload(self: &Arc<Shared>) -> Result<(), String> {
         let _one = self.reloading.lock().await;
@@ -165,6 +180,9 @@ impl Shared {
         self.local.configure(new.check_update_interval.to_std(), new.discard_check_output);
         if let Some(dns) = self.dns.get() {
             crate::dns::reload(dns, &new);
+        }
+        if old.watches != new.watches {
+            self.watches.set(self, &new.watches);
         }
         let meta_changed = old.node_meta != new.node_meta;
         self.config.store(Arc::new(new));
@@ -292,6 +310,8 @@ impl Agent {
             reloading: Mutex::new(()),
             data_dir: durable,
             dns: OnceLock::new(),
+            watches: Watching::default(),
+            aliases: Aliases::default(),
             config: ArcSwap::from_pointee(config),
         });
         let _ = sink.set(Arc::downgrade(&shared));
@@ -318,7 +338,10 @@ impl Agent {
         if let Some(dir) = shared.data_dir.clone() {
             agent.tasks.spawn(note_alive_hourly(dir));
         }
-        watches::start(&shared, &mut agent.tasks, &config.watches);
+        if config.auto_reload_config {
+            agent.tasks.spawn(crate::load::reload_on_change(shared.clone()));
+        }
+        shared.watches.set(&shared, &config.watches);
         Ok(agent)
     }
 
@@ -402,6 +425,8 @@ impl Agent {
         tracing::info!(target: "agent", "Requesting shutdown");
         shared.ending.send_replace(true);
         shared.store.wake_all();
+        shared.watches.end();
+        shared.aliases.end();
         self.tasks.shutdown().await;
         shared.checks.shutdown().await;
         if let Some(consensus) = shared.store.consensus() {
@@ -452,8 +477,6 @@ async fn start_consensus(
 
 fn check_options(config: &Config) -> lictor_check::Options {
     lictor_check::Options {
-        // A developer wants results at once; elsewhere Consul's least interval protects targets.
-        min_interval: if config.dev_mode { Duration::from_millis(50) } else { lictor_check::Options::default().min_interval },
         output_max_size: config.check_output_max_size.max(1),
         ..lictor_check::Options::default()
     }

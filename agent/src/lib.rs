@@ -4,6 +4,7 @@
 //! reverse; [`run`] is the life of the process around them: signals, reload, exit code.
 
 pub mod agent;
+mod aliases;
 pub mod command;
 mod dns;
 mod events;

@@ -1,8 +1,11 @@
 //! Reads what the configuration is made of: files, directories, environment, interfaces.
 
 use lictor_config::{Flags, Format, Loaded, Source};
+use crate::agent::Shared;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// Reads the configuration as the command line names it; the same again at each reload.
 #[derive(Clone, Debug)]
@@ -14,6 +17,19 @@ impl Loader {
     /// A loader for a command line.
     pub fn new(flags: Flags) -> Loader {
         Loader { flags }
+    }
+
+    /// When each of the named files and folders was changed last.
+    fn stamps(&self) -> Vec<Option<SystemTime>> {
+        let changed = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+        let mut out = Vec::new();
+        for path in self.flags.config_paths.iter().map(Path::new) {
+            out.push(changed(path));
+            let mut files: Vec<_> = fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path()).collect();
+            files.sort();
+            out.extend(files.iter().map(|f| changed(f)));
+        }
+        out
     }
 
     /// Reads everything and resolves it.
@@ -30,6 +46,29 @@ impl Loader {
         warnings.append(&mut loaded.warnings);
         loaded.warnings = warnings;
         Ok(loaded)
+    }
+}
+
+/// How often files are looked at where they are reloaded by themselves.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Reloads whenever a configuration file has changed and stayed as it is for a moment
+/// (`auto_reload_config`).
+pub async fn reload_on_change(shared: Arc<Shared>) {
+    let mut known = shared.loader().stamps();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = shared.loader().stamps();
+        if now == known {
+            continue;
+        }
+        // Several files are usually replaced together.
+        tokio::time::sleep(LOOK).await;
+        known = shared.loader().stamps();
+        tracing::info!(target: "agent", "configuration files changed, reloading");
+        if let Err(error) = shared.reload().await {
+            tracing::error!(target: "agent", error = %error, "Reload config failed");
+        }
     }
 }
 

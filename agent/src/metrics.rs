@@ -115,7 +115,14 @@ impl Metrics {
     }
 
     /// The last complete interval, or the present one while there is none, in Consul's JSON form.
-    pub fn snapshot(&self, prefix: &str, host: Option<&str>, gauges: Vec<Gauge>) -> Snapshot {
+    /// Names that `wanted` refuses are left out.
+    pub fn snapshot(
+        &self,
+        prefix: &str,
+        host: Option<&str>,
+        gauges: Vec<Gauge>,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Snapshot {
         let interval = {
             let inner = self.lock();
             inner.last.clone().unwrap_or_else(|| inner.now.clone())
@@ -123,6 +130,7 @@ impl Metrics {
         let name = |n: &str| format!("{prefix}.{n}");
         let values = |all: &BTreeMap<Key, Aggregate>| {
             all.iter()
+                .filter(|((n, _), _)| wanted(&name(n)))
                 .map(|((n, labels), a)| Value {
                     name: name(n),
                     count: a.count,
@@ -138,6 +146,7 @@ impl Metrics {
         };
         let mut gauges: Vec<GaugeValue> = gauges
             .into_iter()
+            .filter(|(n, _, _)| wanted(&name(n)))
             .map(|(n, value, labels)| GaugeValue {
                 name: match host {
                     Some(host) => format!("{prefix}.{host}.{n}"),
@@ -253,7 +262,7 @@ mod tests {
         let m = Metrics::default();
         m.count("rpc.request");
         m.http_request("GET", "/v1/kv/", Duration::from_millis(5));
-        let s = m.snapshot("consul", Some("h"), vec![("state.nodes".into(), 1.0, vec![("datacenter", "dc1".into())])]);
+        let s = m.snapshot("consul", Some("h"), vec![("state.nodes".into(), 1.0, vec![("datacenter", "dc1".into())])], |_| true);
         let json = serde_json::to_string(&s).unwrap();
         assert!(json.contains("consul.h.state.nodes") && json.contains("consul.api.http"), "{json}");
         let text = s.prometheus();

@@ -242,17 +242,19 @@ pub fn add_check(shared: &Arc<Shared>, mut check: HealthCheck, kind: CheckType, 
             return;
         }
     }
-    let alias = kind.is_alias();
-    if alias {
+    let elsewhere = !kind.alias_node.is_empty() && kind.alias_node != shared.node_name;
+    if kind.is_alias() && !elsewhere {
         let (status, output) = shared.local.alias(&id, &kind);
-        if kind.alias_node.is_empty() || kind.alias_node == shared.node_name {
-            check.status = status;
-            check.output = output.into();
-        }
+        check.status = status;
+        check.output = output.into();
     }
     let status = check.status.clone();
     shared.local.put_check(check, Some(kind.clone()), token, source);
-    if !alias {
+    shared.aliases.stop(&id);
+    if kind.is_alias() && elsewhere {
+        shared.checks.stop(&id);
+        shared.aliases.start(shared, &id, &kind);
+    } else {
         shared.checks.start(&id, &kind, status);
     }
 }
@@ -260,6 +262,7 @@ pub fn add_check(shared: &Arc<Shared>, mut check: HealthCheck, kind: CheckType, 
 /// Removes a check and ends its runs. Whether it was there.
 pub fn remove_check(shared: &Shared, id: &str) -> bool {
     shared.checks.stop(id);
+    shared.aliases.stop(id);
     let service = shared.local.check(id).map(|row| row.check.service_id.clone());
     let there = shared.local.remove_check(id);
     if let Some(service) = service {
@@ -273,6 +276,7 @@ pub fn remove_service(shared: &Shared, id: &str) -> bool {
     let Some(checks) = shared.local.remove_service(id) else { return false };
     for check in checks {
         shared.checks.stop(&check);
+        shared.aliases.stop(&check);
     }
     refresh_aliases(&shared.local, id);
     true

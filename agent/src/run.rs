@@ -68,6 +68,14 @@ fn supported(config: &Config) -> Result<(), String> {
     if config.encrypt.is_some() {
         return not("encrypt");
     }
+    let t = &config.telemetry;
+    for (key, sink) in
+        [("telemetry.statsd_address", &t.statsd_address), ("telemetry.statsite_address", &t.statsite_address), ("telemetry.dogstatsd_addr", &t.dogstatsd_addr)]
+    {
+        if sink.is_some() {
+            return Err(format!("{key} is not supported by this version of Lictor: read /v1/agent/metrics instead (with ?format=prometheus for Prometheus)"));
+        }
+    }
     Ok(())
 }
 
@@ -142,6 +150,9 @@ async fn live(config: Config, warnings: Vec<String>, loader: Loader, log: lictor
     }
     for warning in &warnings {
         tracing::warn!(target: "agent", "{warning}");
+    }
+    if config.ports.grpc.is_some() && !config.dev_mode {
+        tracing::warn!(target: "agent", "ports.grpc has no effect: this version of Lictor has no gRPC interface");
     }
     let json = config.logging.json;
     let pid_file = config.pid_file.clone();
@@ -280,8 +291,9 @@ fn banner(config: &Config, node_id: &str) {
                 clients.join(" "),
                 port(config.ports.http),
                 port(config.ports.https),
-                port(config.ports.grpc),
-                port(config.ports.grpc_tls),
+                // There is no gRPC interface, whatever the ports say.
+                port(None),
+                port(None),
                 port(config.ports.dns)
             ),
         ),

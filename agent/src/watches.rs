@@ -5,7 +5,7 @@ use crate::http;
 use lictor_client::{Client, ClientConfig, Method, Request};
 use serde_json::{Value, json};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
@@ -16,13 +16,27 @@ const RETRY_MAX: Duration = Duration::from_secs(180);
 /// What a handler prints is logged up to this.
 const OUTPUT_MAX: usize = 4096;
 
-/// Starts the watches.
-pub fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, watches: &[Value]) {
-    for watch in watches {
-        match Plan::of(watch) {
-            Ok(plan) => _ = tasks.spawn(run(shared.clone(), plan)),
-            Err(error) => tracing::error!(target: "agent", watch = %watch, error = %error, "a watch cannot run"),
+/// The watches that run; a reload replaces them.
+#[derive(Debug, Default)]
+pub struct Watching(Mutex<JoinSet<()>>);
+
+impl Watching {
+    /// Ends what runs and starts these.
+    pub fn set(&self, shared: &Arc<Shared>, watches: &[Value]) {
+        let mut tasks = JoinSet::new();
+        for watch in watches {
+            match Plan::of(watch) {
+                Ok(plan) => _ = tasks.spawn(run(shared.clone(), plan)),
+                Err(error) => tracing::error!(target: "agent", watch = %watch, error = %error, "a watch cannot run"),
+            }
         }
+        // The old ones end as they are dropped, and their handlers with them.
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+    }
+
+    /// Ends what runs.
+    pub fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 }
 

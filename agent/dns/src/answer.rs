@@ -70,13 +70,12 @@ pub type Resolved = [(Dn, Vec<Record>)];
 pub fn lookups(ask: &Ask<'_>, facts: &Facts) -> Vec<Dn> {
     let mut names = Vec::new();
     match facts {
-        Facts::Node(node) if !matches!(ask.kind, RecordType::SRV | RecordType::TXT) => {
-            if pick(ask.kind, &node.addresses).is_none() {
+        Facts::Node(node) if !matches!(ask.kind, RecordType::SRV | RecordType::TXT)
+            && pick(ask.kind, &node.addresses).is_none() => {
                 names.extend(node.addresses.name().cloned());
             }
-        }
-        Facts::Service { rows, .. } if ask.kind == RecordType::SRV => {
-            if rows.endpoints.iter().any(|e| e.addresses.name().is_some()) {
+        Facts::Service { rows, .. } if ask.kind == RecordType::SRV
+            && rows.endpoints.iter().any(|e| e.addresses.name().is_some()) => {
                 for at in Shuffle::new(rows.endpoints.len(), ask.seed).take(ask.most) {
                     let endpoint = &rows.endpoints[at];
                     let name = endpoint.addresses.name().filter(|name| !is_itself(ask, name, endpoint));
@@ -86,7 +85,6 @@ pub fn lookups(ask: &Ask<'_>, facts: &Facts) -> Vec<Dn> {
                     }
                 }
             }
-        }
         Facts::Service { rows, .. } => names.extend(alias(ask, rows).cloned()),
         _ => {}
     }
@@ -209,11 +207,10 @@ fn addresses(ask: &Ask<'_>, rows: &Rows, ttl: u32, resolved: &Resolved) -> Reply
             reply.answers.push(Record { name: None, ttl, data: Data::of_ip(ip) });
         }
     }
-    if reply.answers.is_empty() {
-        if let Some(name) = alias(ask, rows) {
+    if reply.answers.is_empty()
+        && let Some(name) = alias(ask, rows) {
             push_alias(ask, name, ttl, resolved, &mut reply);
         }
-    }
     reply
 }
 

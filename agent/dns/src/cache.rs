@@ -51,8 +51,8 @@ impl Cache {
         let mut room = [0u8; 512];
         let Some(key) = key(&mut room, name, tag) else { return read(view, zone, name, tag) };
         let known = self.kept.read().unwrap_or_else(PoisonError::into_inner).entries.get(key).cloned();
-        if let Some(entry) = &known {
-            if entry.epoch == view.epoch() {
+        if let Some(entry) = &known
+            && entry.epoch == view.epoch() {
                 if entry.seen.load(Ordering::Relaxed) == view.index() {
                     return entry.rows.clone();
                 }
@@ -61,7 +61,6 @@ impl Cache {
                     return entry.rows.clone();
                 }
             }
-        }
         if !view.has_service(name) {
             self.forget(key);
             return Arc::default();

@@ -43,11 +43,10 @@ impl Datagrams {
     /// Sends a datagram, after waiting for room if there is none.
     pub(crate) async fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<Local>) -> io::Result<()> {
         let Some(from) = from else {
-            if let Err(error) = self.socket.try_send_to(bytes, to) {
-                if error.kind() == io::ErrorKind::WouldBlock {
+            if let Err(error) = self.socket.try_send_to(bytes, to)
+                && error.kind() == io::ErrorKind::WouldBlock {
                     self.socket.send_to(bytes, to).await?;
                 }
-            }
             return Ok(());
         };
         let interest = tokio::io::Interest::WRITABLE;

@@ -274,13 +274,12 @@ impl Writer<'_> {
         }
         for at in 0..count {
             let from = starts[at] as usize;
-            if may_point {
-                if let Some(pointer) = self.find(hashes[at], from, end) {
+            if may_point
+                && let Some(pointer) = self.find(hashes[at], from, end) {
                     self.out.truncate(from);
                     self.word(0xc000 | pointer);
                     return;
                 }
-            }
             self.note(hashes[at], from);
         }
     }

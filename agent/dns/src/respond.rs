@@ -524,11 +524,10 @@ impl Responder {
             | Wanted::Query { datacenter, .. } => datacenter.clone().filter(|dc| *dc != zone.datacenter),
             _ => None,
         };
-        if datacenter.is_none() && !matches!(what, Wanted::Query { .. }) {
-            if let Some(view) = self.fresh_view(zone).await? {
+        if datacenter.is_none() && !matches!(what, Wanted::Query { .. })
+            && let Some(view) = self.fresh_view(zone).await? {
                 return read(live, &view, what);
             }
-        }
         let asked = match what {
             Wanted::Nothing => return Ok(Facts::Nothing),
             Wanted::Address(ip) => return Ok(Facts::Address(*ip)),

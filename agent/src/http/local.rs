@@ -79,7 +79,7 @@ pub async fn service_register(shared: &Arc<Shared>, call: &mut Call) -> Result<R
     let body = call.document().await?;
     let r: ServiceRequest = decode_agent(&body)?;
     let replace = call.params.has("replace-existing-checks");
-    registrar::register_service(shared, &r, Source::Api, replace)?;
+    shared.on_disk(|| registrar::register_service(shared, &r, Source::Api, replace))?;
     sync(shared).await;
     Ok(Reply::empty())
 }
@@ -94,7 +94,7 @@ fn decode_agent<T: serde::de::DeserializeOwned + Default>(body: &[u8]) -> Result
 
 /// `PUT /v1/agent/service/deregister/:id`
 pub async fn service_deregister(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    if !registrar::remove_service(shared, &call.rest) {
+    if !shared.on_disk(|| registrar::remove_service(shared, &call.rest)) {
         return Err(registrar::unknown_service(&call.rest));
     }
     sync(shared).await;
@@ -116,7 +116,7 @@ pub async fn service_maintenance(shared: &Arc<Shared>, call: &mut Call) -> Resul
         return Err(HttpError::bad_request("Missing service ID"));
     }
     let enable = enable(call)?;
-    registrar::service_in_maintenance(shared, &call.rest, enable, call.params.get("reason"))?;
+    shared.on_disk(|| registrar::service_in_maintenance(shared, &call.rest, enable, call.params.get("reason")))?;
     sync(shared).await;
     Ok(Reply::empty())
 }
@@ -124,7 +124,7 @@ pub async fn service_maintenance(shared: &Arc<Shared>, call: &mut Call) -> Resul
 /// `PUT /v1/agent/maintenance`
 pub async fn node_maintenance(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     let enable = enable(call)?;
-    registrar::node_in_maintenance(shared, enable, call.params.get("reason"));
+    shared.on_disk(|| registrar::node_in_maintenance(shared, enable, call.params.get("reason")));
     sync(shared).await;
     Ok(Reply::empty())
 }
@@ -146,14 +146,14 @@ pub async fn checks(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
 pub async fn check_register(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     let body = call.document().await?;
     let r: CheckRequest = decode_agent(&body)?;
-    registrar::register_check(shared, &r, Source::Api)?;
+    shared.on_disk(|| registrar::register_check(shared, &r, Source::Api))?;
     sync(shared).await;
     Ok(Reply::empty())
 }
 
 /// `PUT /v1/agent/check/deregister/:id`
 pub async fn check_deregister(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    if !registrar::remove_check(shared, &call.rest) {
+    if !shared.on_disk(|| registrar::remove_check(shared, &call.rest)) {
         return Err(registrar::unknown_check(&call.rest));
     }
     sync(shared).await;
@@ -192,7 +192,7 @@ async fn ttl(shared: &Arc<Shared>, id: &str, status: Status, output: String) -> 
     let Some(row) = shared.local.check(id) else { return Err(registrar::unknown_check(id)) };
     shared.checks.ttl_set(id, status, &output).map_err(|e| HttpError::internal(e.to_string()))?;
     if let Some(kind) = &row.kind {
-        shared.local.save_state(id, kind.ttl);
+        shared.on_disk(|| shared.local.save_state(id, kind.ttl));
     }
     sync(shared).await;
     Ok(Reply::empty())

@@ -188,9 +188,18 @@ fn gauges(shared: &Shared) -> Vec<crate::metrics::Gauge> {
 }
 
 fn snapshot(shared: &Shared) -> crate::metrics::Snapshot {
-    let telemetry = &shared.config().telemetry;
+    let config = shared.config();
+    let telemetry = &config.telemetry;
     let host = (!telemetry.disable_hostname).then(lictor_host::hostname);
-    shared.metrics.snapshot(&telemetry.metrics_prefix, host.as_deref(), gauges(shared))
+    // The longest prefix decides (`telemetry.prefix_filter`).
+    let wanted = |name: &str| {
+        let fit = |all: &[String]| all.iter().filter(|p| name.starts_with(p.as_str())).map(String::len).max();
+        match (fit(&telemetry.allowed_prefixes), fit(&telemetry.blocked_prefixes)) {
+            (None, None) => telemetry.filter_default,
+            (allowed, blocked) => allowed > blocked,
+        }
+    };
+    shared.metrics.snapshot(&telemetry.metrics_prefix, host.as_deref(), gauges(shared), wanted)
 }
 
 /// `GET /v1/agent/metrics`

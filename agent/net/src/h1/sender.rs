@@ -157,7 +157,7 @@ impl<D: Buf> Sender<D> {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         let own = written.min(bytes.len());
-        self.sent += written;
+        self.sent += own;
         if let Some(piece) = &mut self.piece {
             piece.advance(written - own);
             if !piece.has_remaining() {
