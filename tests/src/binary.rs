@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 
 /// The folder of the workspace.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the workspace")
 }
 
 /// The agent: `LICTOR_BIN`, else the newest that was built.
@@ -23,7 +25,11 @@ pub fn demo_binary() -> &'static Path {
 fn find(variable: &str, name: &str) -> PathBuf {
     if let Some(given) = std::env::var_os(variable) {
         let path = PathBuf::from(given);
-        assert!(path.is_file(), "{variable} names {}, which is no file", path.display());
+        assert!(
+            path.is_file(),
+            "{variable} names {}, which is no file",
+            path.display()
+        );
         return path;
     }
     let target = std::env::var_os("CARGO_TARGET_DIR")

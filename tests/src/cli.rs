@@ -40,7 +40,10 @@ impl Output {
 
     /// The lines of a table, each as its words.
     pub fn table(&self) -> Vec<Vec<&str>> {
-        self.stdout.lines().map(|line| line.split_whitespace().collect()).collect()
+        self.stdout
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect()
     }
 }
 
@@ -55,11 +58,16 @@ pub async fn run(
 ) -> Output {
     let mut command = Command::new(program);
     command.args(args).env_clear().kill_on_drop(true);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let kept = ["PATH", "HOME", "TMPDIR"].into_iter();
     command.envs(kept.filter_map(|k| Some((k, std::env::var_os(k)?))));
     command.envs(env.iter().copied());
-    let mut child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", program.display()));
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|e| panic!("{}: {e}", program.display()));
     let mut pipe = child.stdin.take().expect("a pipe to it");
     let input = stdin.to_owned();
     let write = tokio::spawn(async move {

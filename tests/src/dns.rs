@@ -26,7 +26,9 @@ impl Question {
     pub fn new(name: &str, kind: &str) -> Question {
         Question {
             name: name.to_owned(),
-            kind: kind.parse().unwrap_or_else(|_| panic!("{kind} is no type of record")),
+            kind: kind
+                .parse()
+                .unwrap_or_else(|_| panic!("{kind} is no type of record")),
             tcp: false,
             edns: None,
             recursion_desired: true,
@@ -55,7 +57,10 @@ impl Question {
         let full = format!("{}.", self.name.trim_end_matches('.'));
         let mut message = Message::new(id, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = self.recursion_desired;
-        message.add_query(Query::query(Name::from_ascii(&full).expect("a name"), self.kind));
+        message.add_query(Query::query(
+            Name::from_ascii(&full).expect("a name"),
+            self.kind,
+        ));
         if let Some(size) = self.edns {
             let mut edns = Edns::new();
             edns.set_max_payload(size);
@@ -69,7 +74,11 @@ impl Question {
         let id = 0x1c70 ^ (server.port().rotate_left(3));
         let question = self.message(id);
         let bytes = timeout(LIMIT, async {
-            if self.tcp { ask_tcp(server, &question).await } else { ask_udp(server, &question).await }
+            if self.tcp {
+                ask_tcp(server, &question).await
+            } else {
+                ask_udp(server, &question).await
+            }
         });
         let bytes = bytes.await.ok()?.ok()?;
         Some(Answer::read(&bytes, id, &self.name))
@@ -94,7 +103,9 @@ async fn ask_udp(server: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>
 
 async fn ask_tcp(server: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server).await?;
-    stream.write_all(&(question.len() as u16).to_be_bytes()).await?;
+    stream
+        .write_all(&(question.len() as u16).to_be_bytes())
+        .await?;
     stream.write_all(question).await?;
     let size = stream.read_u16().await?;
     let mut buffer = vec![0; usize::from(size)];
@@ -141,7 +152,10 @@ pub struct Answer {
 impl Answer {
     fn read(bytes: &[u8], id: u16, asked: &str) -> Answer {
         let message = Message::from_vec(bytes).unwrap_or_else(|e| panic!("answer to {asked}: {e}"));
-        assert_eq!(message.metadata.id, id, "the number of the question about {asked}");
+        assert_eq!(
+            message.metadata.id, id,
+            "the number of the question about {asked}"
+        );
         let code = match u16::from(message.metadata.response_code) {
             0 => "NOERROR",
             1 => "FORMERR",
@@ -174,13 +188,21 @@ impl Answer {
     /// Fails unless there are exactly these answers, in any order.
     #[track_caller]
     pub fn gives(&self, data: &[&str]) {
-        assert_eq!((self.code.as_str(), self.data().as_slice()), ("NOERROR", data), "{self:?}");
+        assert_eq!(
+            (self.code.as_str(), self.data().as_slice()),
+            ("NOERROR", data),
+            "{self:?}"
+        );
     }
 
     /// Fails unless the code is this and there is no answer.
     #[track_caller]
     pub fn nothing(&self, code: &str) {
-        assert_eq!((self.code.as_str(), self.answers.len()), (code, 0), "{self:?}");
+        assert_eq!(
+            (self.code.as_str(), self.answers.len()),
+            (code, 0),
+            "{self:?}"
+        );
     }
 }
 

@@ -7,9 +7,16 @@ use std::path::PathBuf;
 #[track_caller]
 pub fn peer(program: &str, package: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let extra = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/lib/postgresql/15/bin"];
+    let extra = [
+        "/usr/sbin",
+        "/sbin",
+        "/usr/local/sbin",
+        "/usr/lib/postgresql/15/bin",
+    ];
     let places = std::env::split_paths(&path).chain(extra.map(PathBuf::from));
-    let found = places.map(|dir| dir.join(program)).find(|path| path.is_file());
+    let found = places
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file());
     found.unwrap_or_else(|| {
         panic!("this test needs {program}, which is not installed: Debian's package {package} has it, and tests/run installs it")
     })

@@ -16,19 +16,27 @@ impl Raw {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Raw {
         let connected = timeout(LIMIT, TcpStream::connect(address)).await;
-        Raw(connected.expect("a connection in time").expect("a connection"))
+        Raw(connected
+            .expect("a connection in time")
+            .expect("a connection"))
     }
 
     /// Sends bytes. That the other side has hung up is no error here: its answer tells.
     pub async fn send(&mut self, bytes: &[u8]) {
-        let _ = timeout(LIMIT, self.0.write_all(bytes)).await.expect("room for the bytes in time");
+        let _ = timeout(LIMIT, self.0.write_all(bytes))
+            .await
+            .expect("room for the bytes in time");
     }
 
     /// What comes until the other side ends the connection; panics if it does not in time.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         let end = timeout(LIMIT, self.0.read_to_end(&mut all)).await;
-        assert!(end.is_ok(), "the connection stays open after {:?}", String::from_utf8_lossy(&all));
+        assert!(
+            end.is_ok(),
+            "the connection stays open after {:?}",
+            String::from_utf8_lossy(&all)
+        );
         all
     }
 
@@ -37,7 +45,9 @@ impl Raw {
         let mut all = Vec::new();
         let mut buffer = [0; 4096];
         while !all.windows(end.len()).any(|w| w == end) {
-            let got = timeout(LIMIT, self.0.read(&mut buffer)).await.expect("an answer in time");
+            let got = timeout(LIMIT, self.0.read(&mut buffer))
+                .await
+                .expect("an answer in time");
             match got {
                 Ok(n) if n > 0 => all.extend_from_slice(&buffer[..n]),
                 _ => panic!("ended after {:?}", String::from_utf8_lossy(&all)),

@@ -54,13 +54,19 @@ pub struct Reply {
 impl Reply {
     pub(crate) fn new(asked: String, response: &Response) -> Reply {
         let headers = response.headers.iter();
+        let asked = shortened(asked);
         Reply {
             status: response.status.as_u16(),
             body: response.body.to_vec(),
             text: response.text(),
             json: serde_json::from_slice(&response.body).unwrap_or(Value::Null),
             headers: headers
-                .map(|(k, v)| (k.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()))
+                .map(|(k, v)| {
+                    (
+                        k.to_string(),
+                        String::from_utf8_lossy(v.as_bytes()).into_owned(),
+                    )
+                })
                 .collect(),
             asked,
         }
@@ -75,14 +81,23 @@ impl Reply {
     /// This answer, if it has that status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Reply {
-        assert_eq!(self.status, status, "{} answered: {}", self.asked, self.text);
+        assert_eq!(
+            self.status, status,
+            "{} answered: {}",
+            self.asked, self.text
+        );
         self
     }
 
     /// Fails unless the status and the whole text are these.
     #[track_caller]
     pub fn refused(self, status: u16, text: &str) {
-        assert_eq!((self.status, self.text.trim_end()), (status, text), "{}", self.asked);
+        assert_eq!(
+            (self.status, self.text.trim_end()),
+            (status, text),
+            "{}",
+            self.asked
+        );
     }
 
     /// The value at a JSON pointer; null if there is none.
@@ -112,15 +127,23 @@ impl Reply {
     /// The texts at a JSON pointer in each row.
     #[track_caller]
     pub fn column(&self, pointer: &str) -> Vec<String> {
-        let text = |row: &Value| row.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        self.rows().iter().map(|row| text(row).unwrap_or_default()).collect()
+        let text = |row: &Value| {
+            row.pointer(pointer)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
+        self.rows()
+            .iter()
+            .map(|row| text(row).unwrap_or_default())
+            .collect()
     }
 
     /// The keys of an object, sorted.
     #[track_caller]
     pub fn keys(&self) -> Vec<String> {
         let object = self.json.as_object();
-        let object = object.unwrap_or_else(|| panic!("{} gave no object: {}", self.asked, self.text));
+        let object =
+            object.unwrap_or_else(|| panic!("{} gave no object: {}", self.asked, self.text));
         let mut keys: Vec<String> = object.keys().cloned().collect();
         keys.sort();
         keys
@@ -138,4 +161,17 @@ impl Reply {
         let index = self.header("x-consul-index").and_then(|v| v.parse().ok());
         index.unwrap_or_else(|| panic!("{} has no X-Consul-Index", self.asked))
     }
+}
+
+/// A path short enough for a message.
+pub(crate) fn shortened(mut path: String) -> String {
+    if path.len() > 300 {
+        let end = (0..=300)
+            .rev()
+            .find(|i| path.is_char_boundary(*i))
+            .unwrap_or(0);
+        path.truncate(end);
+        path.push_str("...");
+    }
+    path
 }

@@ -24,7 +24,11 @@ impl HttpTarget {
     pub async fn start() -> HttpTarget {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("its address");
-        let state = State { status: 200, body: "fine".to_owned(), seen: Vec::new() };
+        let state = State {
+            status: 200,
+            body: "fine".to_owned(),
+            seen: Vec::new(),
+        };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
         let task = tokio::spawn(async move {
@@ -32,7 +36,11 @@ impl HttpTarget {
                 tokio::spawn(answer(stream, shared.clone()));
             }
         });
-        HttpTarget { address, state, task }
+        HttpTarget {
+            address,
+            state,
+            task,
+        }
     }
 
     /// Where it is.
@@ -54,7 +62,11 @@ impl HttpTarget {
 
     /// The requests so far: head and body as they came.
     pub fn seen(&self) -> Vec<String> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).seen.clone()
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .seen
+            .clone()
     }
 }
 
@@ -75,10 +87,14 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     }
     let answer = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.seen.push(String::from_utf8_lossy(&request).into_owned());
+        state
+            .seen
+            .push(String::from_utf8_lossy(&request).into_owned());
         let (status, body) = (state.status, &state.body);
         let length = body.len();
-        format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+        format!(
+            "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
     };
     // Whoever asked may be gone.
     let _ = stream.write_all(answer.as_bytes()).await;
@@ -90,7 +106,9 @@ fn whole(request: &[u8]) -> bool {
         return false;
     };
     let head = String::from_utf8_lossy(&request[..end]).to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
     request.len() >= end + 4 + length.unwrap_or(0_usize)
 }
 

@@ -47,7 +47,10 @@ fn catalog() -> View {
                 ..Default::default()
             };
             index += 1;
-            let entry = Entry { at: 0, command: Command::Register(Box::new(request)) };
+            let entry = Entry {
+                at: 0,
+                command: Command::Register(Box::new(request)),
+            };
             state.apply(index, &entry, &mut Changes::default());
         }
     }
@@ -57,7 +60,10 @@ fn catalog() -> View {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let address: SocketAddr = args.next().unwrap_or_else(|| "127.0.0.1:8600".into()).parse()?;
+    let address: SocketAddr = args
+        .next()
+        .unwrap_or_else(|| "127.0.0.1:8600".into())
+        .parse()?;
     if args.next().as_deref() == Some("echo") {
         let socket = tokio::net::UdpSocket::bind(address).await?;
         let mut buffer = [0; 4096];

@@ -70,21 +70,28 @@ pub type Resolved = [(Dn, Vec<Record>)];
 pub fn lookups(ask: &Ask<'_>, facts: &Facts) -> Vec<Dn> {
     let mut names = Vec::new();
     match facts {
-        Facts::Node(node) if !matches!(ask.kind, RecordType::SRV | RecordType::TXT)
-            && pick(ask.kind, &node.addresses).is_none() => {
-                names.extend(node.addresses.name().cloned());
-            }
-        Facts::Service { rows, .. } if ask.kind == RecordType::SRV
-            && rows.endpoints.iter().any(|e| e.addresses.name().is_some()) => {
-                for at in Shuffle::new(rows.endpoints.len(), ask.seed).take(ask.most) {
-                    let endpoint = &rows.endpoints[at];
-                    let name = endpoint.addresses.name().filter(|name| !is_itself(ask, name, endpoint));
-                    names.extend(name.filter(|name| !names.contains(name)).cloned());
-                    if names.len() == MOST_LOOKUPS {
-                        break;
-                    }
+        Facts::Node(node)
+            if !matches!(ask.kind, RecordType::SRV | RecordType::TXT)
+                && pick(ask.kind, &node.addresses).is_none() =>
+        {
+            names.extend(node.addresses.name().cloned());
+        }
+        Facts::Service { rows, .. }
+            if ask.kind == RecordType::SRV
+                && rows.endpoints.iter().any(|e| e.addresses.name().is_some()) =>
+        {
+            for at in Shuffle::new(rows.endpoints.len(), ask.seed).take(ask.most) {
+                let endpoint = &rows.endpoints[at];
+                let name = endpoint
+                    .addresses
+                    .name()
+                    .filter(|name| !is_itself(ask, name, endpoint));
+                names.extend(name.filter(|name| !names.contains(name)).cloned());
+                if names.len() == MOST_LOOKUPS {
+                    break;
                 }
             }
+        }
         Facts::Service { rows, .. } => names.extend(alias(ask, rows).cloned()),
         _ => {}
     }
@@ -97,7 +104,11 @@ pub fn reply(ask: &Ask<'_>, facts: &Facts, resolved: &Resolved) -> Reply {
         Facts::Nothing => no_such_name(ask),
         Facts::Node(node) => of_node(ask, node, resolved),
         Facts::Service { rows, .. } if rows.endpoints.is_empty() => no_such_name(ask),
-        Facts::Service { rows, ttl, by_subnet } => {
+        Facts::Service {
+            rows,
+            ttl,
+            by_subnet,
+        } => {
             let mut reply = match ask.kind {
                 RecordType::SRV => hosts(ask, rows, *ttl, resolved),
                 _ => addresses(ask, rows, *ttl, resolved),
@@ -112,7 +123,11 @@ pub fn reply(ask: &Ask<'_>, facts: &Facts, resolved: &Resolved) -> Reply {
         Facts::Address(ip) => of_address(ask, *ip),
         Facts::Pointer(name) => {
             let mut reply = Reply::own(ResponseCode::NoError);
-            reply.answers.push(Record { name: None, ttl: 0, data: Data::Ptr(name.clone()) });
+            reply.answers.push(Record {
+                name: None,
+                ttl: 0,
+                data: Data::Ptr(name.clone()),
+            });
             reply
         }
     }
@@ -136,7 +151,11 @@ fn soa(ask: &Ask<'_>) -> Record {
         expire: numbers.expire,
         minimum: numbers.min_ttl,
     };
-    Record { name: Some(ask.zone.apex.clone()), ttl: numbers.min_ttl, data: Data::Soa(Arc::new(data)) }
+    Record {
+        name: Some(ask.zone.apex.clone()),
+        ttl: numbers.min_ttl,
+        data: Data::Soa(Arc::new(data)),
+    }
 }
 
 /// The address that answers a question of this type. TXT questions about services get addresses
@@ -188,7 +207,10 @@ fn alias<'r>(ask: &Ask<'_>, rows: &'r Rows) -> Option<&'r Dn> {
     let mut order = Shuffle::new(rows.endpoints.len(), ask.seed);
     order.find_map(|at| {
         let endpoint = &rows.endpoints[at];
-        endpoint.addresses.name().filter(|name| !is_itself(ask, name, endpoint))
+        endpoint
+            .addresses
+            .name()
+            .filter(|name| !is_itself(ask, name, endpoint))
     })
 }
 
@@ -204,26 +226,49 @@ fn addresses(ask: &Ask<'_>, rows: &Rows, ttl: u32, resolved: &Resolved) -> Reply
             break;
         }
         if let Some(ip) = pick_of(ask, &rows.endpoints[at]).filter(|ip| seen.is_new(*ip)) {
-            reply.answers.push(Record { name: None, ttl, data: Data::of_ip(ip) });
+            reply.answers.push(Record {
+                name: None,
+                ttl,
+                data: Data::of_ip(ip),
+            });
         }
     }
     if reply.answers.is_empty()
-        && let Some(name) = alias(ask, rows) {
-            push_alias(ask, name, ttl, resolved, &mut reply);
-        }
+        && let Some(name) = alias(ask, rows)
+    {
+        push_alias(ask, name, ttl, resolved, &mut reply);
+    }
     reply
 }
 
 /// A CNAME record and what its name led to.
 fn push_alias(ask: &Ask<'_>, name: &Dn, ttl: u32, resolved: &Resolved, reply: &mut Reply) {
-    reply.answers.push(Record { name: None, ttl, data: Data::Cname(name.clone()) });
-    reply.answers.extend(resolved_records(ask, name, ttl, resolved));
+    reply.answers.push(Record {
+        name: None,
+        ttl,
+        data: Data::Cname(name.clone()),
+    });
+    reply
+        .answers
+        .extend(resolved_records(ask, name, ttl, resolved));
 }
 
-fn resolved_records(ask: &Ask<'_>, name: &Dn, ttl: u32, resolved: &Resolved) -> impl Iterator<Item = Record> {
-    let found = resolved.iter().find(|(n, _)| n == name).map_or(&[][..], |(_, records)| records);
+fn resolved_records(
+    ask: &Ask<'_>,
+    name: &Dn,
+    ttl: u32,
+    resolved: &Resolved,
+) -> impl Iterator<Item = Record> {
+    let found = resolved
+        .iter()
+        .find(|(n, _)| n == name)
+        .map_or(&[][..], |(_, records)| records);
     let most = if ask.edns { usize::MAX } else { MOST_RESOLVED };
-    found.iter().take(most).cloned().map(move |record| Record { ttl, ..record })
+    found
+        .iter()
+        .take(most)
+        .cloned()
+        .map(move |record| Record { ttl, ..record })
 }
 
 fn hosts(ask: &Ask<'_>, rows: &Rows, ttl: u32, resolved: &Resolved) -> Reply {
@@ -241,7 +286,9 @@ fn hosts(ask: &Ask<'_>, rows: &Rows, ttl: u32, resolved: &Resolved) -> Reply {
             Some(_) => (&endpoint.host, None),
             None => (&endpoint.host, pick(RecordType::SRV, &endpoint.addresses)),
         };
-        let Some(target) = target.as_ref().filter(|name| fits(ask, name)) else { continue };
+        let Some(target) = target.as_ref().filter(|name| fits(ask, name)) else {
+            continue;
+        };
         if !answered.is_new((target.clone(), endpoint.port)) {
             continue;
         }
@@ -249,18 +296,39 @@ fn hosts(ask: &Ask<'_>, rows: &Rows, ttl: u32, resolved: &Resolved) -> Reply {
             match ip {
                 Some(ip) => {
                     let name = Some(target.clone());
-                    reply.additional.push(Record { name, ttl, data: Data::of_ip(ip) });
+                    reply.additional.push(Record {
+                        name,
+                        ttl,
+                        data: Data::of_ip(ip),
+                    });
                 }
-                None => reply.additional.extend(resolved_records(ask, target, ttl, resolved)),
+                None => reply
+                    .additional
+                    .extend(resolved_records(ask, target, ttl, resolved)),
             }
             if texts {
                 let owner = || Some(target.clone());
-                reply.additional.extend(endpoint.texts.iter().map(|t| Record { name: owner(), ttl, data: t.clone() }));
+                reply
+                    .additional
+                    .extend(endpoint.texts.iter().map(|t| Record {
+                        name: owner(),
+                        ttl,
+                        data: t.clone(),
+                    }));
             }
         }
         let (weight, port) = (endpoint.weight, endpoint.port);
-        let data = Data::Srv { priority: 1, weight, port, target: target.clone() };
-        reply.answers.push(Record { name: None, ttl, data });
+        let data = Data::Srv {
+            priority: 1,
+            weight,
+            port,
+            target: target.clone(),
+        };
+        reply.answers.push(Record {
+            name: None,
+            ttl,
+            data,
+        });
     }
     reply
 }
@@ -272,10 +340,18 @@ fn of_node(ask: &Ask<'_>, node: &NodeRow, resolved: &Resolved) -> Reply {
     if ask.kind == RecordType::SRV {
         return reply;
     }
-    let texts = node.texts.iter().map(|t| Record { name: None, ttl, data: t.clone() });
+    let texts = node.texts.iter().map(|t| Record {
+        name: None,
+        ttl,
+        data: t.clone(),
+    });
     let is_text = ask.kind == RecordType::TXT;
     match (pick(ask.kind, &node.addresses), node.addresses.name()) {
-        (Some(ip), _) if !is_text => reply.answers.push(Record { name: None, ttl, data: Data::of_ip(ip) }),
+        (Some(ip), _) if !is_text => reply.answers.push(Record {
+            name: None,
+            ttl,
+            data: Data::of_ip(ip),
+        }),
         (None, Some(name)) if !is_text => push_alias(ask, name, ttl, resolved, &mut reply),
         _ => {}
     }
@@ -295,11 +371,24 @@ fn of_zone(ask: &Ask<'_>, servers: &Rows) -> Reply {
     let mut seen = Seen::default();
     for at in Shuffle::new(servers.endpoints.len(), ask.seed) {
         let server = &servers.endpoints[at];
-        let name = server.node_name.as_ref().filter(|name| server.plain_name && fits(ask, name));
-        let Some(name) = name.filter(|name| seen.is_new((*name).clone())).cloned() else { continue };
-        names.push(Record { name: Some(ask.zone.apex.clone()), ttl, data: Data::Ns(name.clone()) });
+        let name = server
+            .node_name
+            .as_ref()
+            .filter(|name| server.plain_name && fits(ask, name));
+        let Some(name) = name.filter(|name| seen.is_new((*name).clone())).cloned() else {
+            continue;
+        };
+        names.push(Record {
+            name: Some(ask.zone.apex.clone()),
+            ttl,
+            data: Data::Ns(name.clone()),
+        });
         if let Some(ip) = server.node_ip {
-            reply.additional.push(Record { name: Some(name), ttl, data: Data::of_ip(ip) });
+            reply.additional.push(Record {
+                name: Some(name),
+                ttl,
+                data: Data::of_ip(ip),
+            });
         }
         if names.len() == MOST_SERVERS {
             break;
@@ -323,7 +412,11 @@ fn of_zone(ask: &Ask<'_>, servers: &Rows) -> Reply {
 /// An address that its own name spells. For other types it goes into the additional section.
 fn of_address(ask: &Ask<'_>, ip: IpAddr) -> Reply {
     let mut reply = Reply::own(ResponseCode::NoError);
-    let record = Record { name: None, ttl: ask.zone.node_ttl(), data: Data::of_ip(ip) };
+    let record = Record {
+        name: None,
+        ttl: ask.zone.node_ttl(),
+        data: Data::of_ip(ip),
+    };
     match ask.kind {
         RecordType::ANY => reply.answers.push(record),
         kind if kind == record.data.kind() => reply.answers.push(record),
@@ -340,7 +433,10 @@ struct Seen<T> {
 
 impl<T> Default for Seen<T> {
     fn default() -> Seen<T> {
-        Seen { few: Vec::new(), many: HashSet::new() }
+        Seen {
+            few: Vec::new(),
+            many: HashSet::new(),
+        }
     }
 }
 

@@ -47,20 +47,35 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// The instances of a service (its name and tag in lower case) that may be answered with.
-    pub(crate) fn service(&self, view: &View, zone: &Zone, name: &str, tag: Option<&str>) -> Arc<Rows> {
+    pub(crate) fn service(
+        &self,
+        view: &View,
+        zone: &Zone,
+        name: &str,
+        tag: Option<&str>,
+    ) -> Arc<Rows> {
         let mut room = [0u8; 512];
-        let Some(key) = key(&mut room, name, tag) else { return read(view, zone, name, tag) };
-        let known = self.kept.read().unwrap_or_else(PoisonError::into_inner).entries.get(key).cloned();
+        let Some(key) = key(&mut room, name, tag) else {
+            return read(view, zone, name, tag);
+        };
+        let known = self
+            .kept
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entries
+            .get(key)
+            .cloned();
         if let Some(entry) = &known
-            && entry.epoch == view.epoch() {
-                if entry.seen.load(Ordering::Relaxed) == view.index() {
-                    return entry.rows.clone();
-                }
-                if view.has_service(name) && entry.health == view.health_index(name) {
-                    entry.seen.store(view.index(), Ordering::Relaxed);
-                    return entry.rows.clone();
-                }
+            && entry.epoch == view.epoch()
+        {
+            if entry.seen.load(Ordering::Relaxed) == view.index() {
+                return entry.rows.clone();
             }
+            if view.has_service(name) && entry.health == view.health_index(name) {
+                entry.seen.store(view.index(), Ordering::Relaxed);
+                return entry.rows.clone();
+            }
+        }
         if !view.has_service(name) {
             self.forget(key);
             return Arc::default();
@@ -93,7 +108,12 @@ impl Cache {
     }
 
     fn forget(&self, key: &[u8]) {
-        let known = self.kept.read().unwrap_or_else(PoisonError::into_inner).entries.contains_key(key);
+        let known = self
+            .kept
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entries
+            .contains_key(key);
         if known {
             let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
             let old = kept.entries.remove(key);
@@ -105,23 +125,35 @@ impl Cache {
     pub(crate) fn named(&self, view: &View, ip: IpAddr) -> (Option<Str>, Option<Str>) {
         let tables = view.tables();
         let index = (tables.nodes, tables.services);
-        let known = self.reverse.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self
+            .reverse
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let reverse = match known.filter(|r| r.epoch == view.epoch() && r.index == index) {
             Some(reverse) => reverse,
             None => {
                 let reverse = Arc::new(Reverse::read(view, index));
-                *self.reverse.lock().unwrap_or_else(PoisonError::into_inner) = Some(reverse.clone());
+                *self.reverse.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(reverse.clone());
                 reverse
             }
         };
-        (reverse.nodes.get(&ip).cloned(), reverse.services.get(&ip).cloned())
+        (
+            reverse.nodes.get(&ip).cloned(),
+            reverse.services.get(&ip).cloned(),
+        )
     }
 }
 
 impl Reverse {
     fn read(view: &View, index: (u64, u64)) -> Reverse {
-        let mut reverse =
-            Reverse { epoch: view.epoch(), index, nodes: HashMap::new(), services: HashMap::new() };
+        let mut reverse = Reverse {
+            epoch: view.epoch(),
+            index,
+            nodes: HashMap::new(),
+            services: HashMap::new(),
+        };
         for node in view.nodes() {
             if let Address::Ip(ip) = Address::parse(&node.address) {
                 reverse.nodes.entry(ip).or_insert_with(|| node.node.clone());
@@ -129,7 +161,10 @@ impl Reverse {
         }
         for row in view.all_instances() {
             if let Address::Ip(ip) = Address::parse(&row.service.address) {
-                reverse.services.entry(ip).or_insert_with(|| row.service.service.clone());
+                reverse
+                    .services
+                    .entry(ip)
+                    .or_insert_with(|| row.service.service.clone());
             }
         }
         reverse
@@ -155,7 +190,12 @@ fn read(view: &View, zone: &Zone, name: &str, tag: Option<&str>) -> Arc<Rows> {
 /// The filter of the settings, for this datacenter.
 pub(crate) fn filter<'a>(zone: &'a Zone, tag: Option<&'a str>) -> Filter<'a> {
     let settings = &zone.settings;
-    Filter { tag, only_passing: settings.only_passing, datacenter: &settings.datacenter, wan: false }
+    Filter {
+        tag,
+        only_passing: settings.only_passing,
+        datacenter: &settings.datacenter,
+        wan: false,
+    }
 }
 
 /// A node by its name in lower case.
@@ -166,7 +206,11 @@ pub(crate) fn node(view: &View, name: &str) -> Option<NodeRow> {
 /// The mesh address of a service: what its first stand-in carries.
 pub(crate) fn virtual_ip(view: &View, name: &str) -> Option<IpAddr> {
     view.connect_instances(name).iter().find_map(|row| {
-        let tagged = row.service.tagged_addresses.as_deref()?.get("consul-virtual")?;
+        let tagged = row
+            .service
+            .tagged_addresses
+            .as_deref()?
+            .get("consul-virtual")?;
         tagged.address.parse().ok()
     })
 }

@@ -23,7 +23,8 @@ pub(crate) struct Datagrams {
 impl Datagrams {
     /// Takes a bound socket.
     pub(crate) fn new(socket: UdpSocket) -> io::Result<Datagrams> {
-        let everywhere = socket.local_addr()?.ip().is_unspecified() && system::tell_destination(&socket)?;
+        let everywhere =
+            socket.local_addr()?.ip().is_unspecified() && system::tell_destination(&socket)?;
         Ok(Datagrams { socket, everywhere })
     }
 
@@ -33,24 +34,39 @@ impl Datagrams {
     }
 
     /// Reads a datagram if there is one.
-    pub(crate) fn try_recv(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<Local>)> {
+    pub(crate) fn try_recv(
+        &self,
+        buffer: &mut [u8],
+    ) -> io::Result<(usize, SocketAddr, Option<Local>)> {
         if self.everywhere {
-            return self.socket.try_io(tokio::io::Interest::READABLE, || system::receive(&self.socket, buffer));
+            return self.socket.try_io(tokio::io::Interest::READABLE, || {
+                system::receive(&self.socket, buffer)
+            });
         }
-        self.socket.try_recv_from(buffer).map(|(length, from)| (length, from, None))
+        self.socket
+            .try_recv_from(buffer)
+            .map(|(length, from)| (length, from, None))
     }
 
     /// Sends a datagram, after waiting for room if there is none.
-    pub(crate) async fn send(&self, bytes: &[u8], to: SocketAddr, from: Option<Local>) -> io::Result<()> {
+    pub(crate) async fn send(
+        &self,
+        bytes: &[u8],
+        to: SocketAddr,
+        from: Option<Local>,
+    ) -> io::Result<()> {
         let Some(from) = from else {
             if let Err(error) = self.socket.try_send_to(bytes, to)
-                && error.kind() == io::ErrorKind::WouldBlock {
-                    self.socket.send_to(bytes, to).await?;
-                }
+                && error.kind() == io::ErrorKind::WouldBlock
+            {
+                self.socket.send_to(bytes, to).await?;
+            }
             return Ok(());
         };
         let interest = tokio::io::Interest::WRITABLE;
-        self.socket.async_io(interest, || system::send(&self.socket, bytes, to, from)).await
+        self.socket
+            .async_io(interest, || system::send(&self.socket, bytes, to, from))
+            .await
     }
 }
 
@@ -87,8 +103,20 @@ mod system {
         let size = size_of::<libc::c_int>() as libc::socklen_t;
         // SAFETY: the descriptor is open as long as `socket` is borrowed, and the kernel reads
         // no more than `size` bytes, which is the size of `on`.
-        let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), size) };
-        if done == 0 { Ok(true) } else { Err(io::Error::last_os_error()) }
+        let done = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                level,
+                option,
+                (&raw const on).cast(),
+                size,
+            )
+        };
+        if done == 0 {
+            Ok(true)
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     /// The same bytes for a call that only writes to them.
@@ -100,7 +128,10 @@ mod system {
         unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), length) }
     }
 
-    pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<Local>)> {
+    pub(super) fn receive(
+        socket: &UdpSocket,
+        buffer: &mut [u8],
+    ) -> io::Result<(usize, SocketAddr, Option<Local>)> {
         let mut control = Control([0; 64]);
         // Filled in by the kernel: an address of the socket's own family has the length of this.
         let mut from = SockAddr::from(socket.local_addr()?);
@@ -115,12 +146,20 @@ mod system {
         Ok((length, from, read(&control.0[..used])))
     }
 
-    pub(super) fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr, from: Local) -> io::Result<()> {
+    pub(super) fn send(
+        socket: &UdpSocket,
+        bytes: &[u8],
+        to: SocketAddr,
+        from: Local,
+    ) -> io::Result<()> {
         let mut control = Control([0; 64]);
         let used = write(&mut control, from);
         let to = SockAddr::from(to);
         let parts = [IoSlice::new(bytes)];
-        let message = MsgHdr::new().with_addr(&to).with_buffers(&parts).with_control(&control.0[..used]);
+        let message = MsgHdr::new()
+            .with_addr(&to)
+            .with_buffers(&parts)
+            .with_control(&control.0[..used]);
         SockRef::from(socket).sendmsg(&message, 0).map(|_| ())
     }
 
@@ -175,11 +214,21 @@ mod system {
         Ok(false)
     }
 
-    pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<Local>)> {
-        socket.try_recv_from(buffer).map(|(length, from)| (length, from, None))
+    pub(super) fn receive(
+        socket: &UdpSocket,
+        buffer: &mut [u8],
+    ) -> io::Result<(usize, SocketAddr, Option<Local>)> {
+        socket
+            .try_recv_from(buffer)
+            .map(|(length, from)| (length, from, None))
     }
 
-    pub(super) fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr, _: Local) -> io::Result<()> {
+    pub(super) fn send(
+        socket: &UdpSocket,
+        bytes: &[u8],
+        to: SocketAddr,
+        _: Local,
+    ) -> io::Result<()> {
         socket.try_send_to(bytes, to).map(|_| ())
     }
 }
@@ -205,7 +254,13 @@ mod tests {
     async fn exchange(bind: &str, ask_at: &str) -> bool {
         let server = Datagrams::new(UdpSocket::bind(bind).await.unwrap()).unwrap();
         let port = server.socket.local_addr().unwrap().port();
-        let client = UdpSocket::bind(if ask_at.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" }).await.unwrap();
+        let client = UdpSocket::bind(if ask_at.starts_with('[') {
+            "[::]:0"
+        } else {
+            "0.0.0.0:0"
+        })
+        .await
+        .unwrap();
         // Hears this address alone.
         client.connect(format!("{ask_at}:{port}")).await.unwrap();
         client.send(b"question").await.unwrap();
@@ -216,10 +271,16 @@ mod tests {
                 break got;
             }
         };
-        assert_eq!((&buffer[..length], from.port()), (&b"question"[..], client.local_addr().unwrap().port()));
+        assert_eq!(
+            (&buffer[..length], from.port()),
+            (&b"question"[..], client.local_addr().unwrap().port())
+        );
         server.send(b"answer", from, local).await.unwrap();
         let wait = std::time::Duration::from_secs(2);
-        matches!(tokio::time::timeout(wait, client.recv(&mut buffer)).await, Ok(Ok(6)))
+        matches!(
+            tokio::time::timeout(wait, client.recv(&mut buffer)).await,
+            Ok(Ok(6))
+        )
     }
 
     #[tokio::test]

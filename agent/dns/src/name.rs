@@ -70,7 +70,10 @@ pub fn read(name: &Name, kind: RecordType, zone: &Zone) -> Target {
     if let Some(domain) = zone.domains.iter().find(|d| d.zone_of(name)) {
         let domain = domain.iter().count();
         if matches!(kind, RecordType::SOA | RecordType::NS) {
-            return Target::Own { domain, what: Wanted::Zone };
+            return Target::Own {
+                domain,
+                what: Wanted::Zone,
+            };
         }
         let labels: Vec<&[u8]> = name.iter().collect();
         let what = read_own(&labels[..labels.len() - domain], kind);
@@ -88,7 +91,9 @@ pub fn read(name: &Name, kind: RecordType, zone: &Zone) -> Target {
 fn read_own(labels: &[&[u8]], kind: RecordType) -> Wanted {
     for (at, label) in labels.iter().enumerate().rev() {
         let (head, rest) = (&labels[..at], &labels[at + 1..]);
-        let Some(datacenter) = read_datacenter(rest) else { return Wanted::Nothing };
+        let Some(datacenter) = read_datacenter(rest) else {
+            return Wanted::Nothing;
+        };
         let read = match *label {
             b"service" => read_service(head, datacenter, false),
             b"connect" => read_service(head, datacenter, true),
@@ -108,7 +113,9 @@ fn read_own(labels: &[&[u8]], kind: RecordType) -> Wanted {
             },
             b"ingress" => None,
             // RFC 2782 names do without the word, in the questions they are made for.
-            _ if kind == RecordType::SRV && label.starts_with(b"_") => read_service(&labels[..=at], datacenter, false),
+            _ if kind == RecordType::SRV && label.starts_with(b"_") => {
+                read_service(&labels[..=at], datacenter, false)
+            }
             _ => continue,
         };
         return read.unwrap_or(Wanted::Nothing);
@@ -135,7 +142,12 @@ fn read_service(labels: &[&[u8]], datacenter: Option<Str>, mesh: bool) -> Option
             (name, tag) => (text(name)?, Some(join(tag)?)),
         },
     };
-    Some(Wanted::Service { name, tag, datacenter, mesh })
+    Some(Wanted::Service {
+        name,
+        tag,
+        datacenter,
+        mesh,
+    })
 }
 
 /// `_name._tag`.
@@ -147,7 +159,10 @@ fn rfc2782<'a>(labels: &[&'a [u8]]) -> Option<(&'a [u8], &'a [u8])> {
 }
 
 fn text(label: &[u8]) -> Option<Str> {
-    std::str::from_utf8(label).ok().filter(|text| !text.is_empty()).map(Str::from)
+    std::str::from_utf8(label)
+        .ok()
+        .filter(|text| !text.is_empty())
+        .map(Str::from)
 }
 
 fn join(labels: &[&[u8]]) -> Option<Str> {
@@ -167,8 +182,12 @@ fn read_hex(hex: &[u8]) -> Option<IpAddr> {
     }
     let hex = std::str::from_utf8(hex).ok()?;
     match hex.len() {
-        8 => u32::from_str_radix(hex, 16).ok().map(|bits| Ipv4Addr::from_bits(bits).into()),
-        32 => u128::from_str_radix(hex, 16).ok().map(|bits| Ipv6Addr::from_bits(bits).into()),
+        8 => u32::from_str_radix(hex, 16)
+            .ok()
+            .map(|bits| Ipv4Addr::from_bits(bits).into()),
+        32 => u128::from_str_radix(hex, 16)
+            .ok()
+            .map(|bits| Ipv6Addr::from_bits(bits).into()),
         _ => None,
     }
 }
@@ -221,15 +240,19 @@ pub(crate) fn domain_at(labels: &[u8], domain: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Settings;
     use crate::record::Dn;
+    use crate::settings::Settings;
 
     fn absolute(text: &str) -> Option<Name> {
         Dn::whole(text).map(|name| name.to_name())
     }
 
     fn zone() -> Zone {
-        Zone::new(Settings { alt_domain: "test.consul.".into(), ..Settings::default() }).unwrap()
+        Zone::new(Settings {
+            alt_domain: "test.consul.".into(),
+            ..Settings::default()
+        })
+        .unwrap()
     }
 
     fn own(name: &str, kind: RecordType) -> Wanted {
@@ -240,11 +263,19 @@ mod tests {
     }
 
     fn service(name: &str, tag: Option<&str>, dc: Option<&str>) -> Wanted {
-        Wanted::Service { name: name.into(), tag: tag.map(Str::from), datacenter: dc.map(Str::from), mesh: false }
+        Wanted::Service {
+            name: name.into(),
+            tag: tag.map(Str::from),
+            datacenter: dc.map(Str::from),
+            mesh: false,
+        }
     }
 
     fn node(name: &str, dc: Option<&str>) -> Wanted {
-        Wanted::Node { name: name.into(), datacenter: dc.map(Str::from) }
+        Wanted::Node {
+            name: name.into(),
+            datacenter: dc.map(Str::from),
+        }
     }
 
     #[test]
@@ -252,17 +283,45 @@ mod tests {
         use RecordType::{A, SRV};
         for (name, kind, wanted) in [
             ("web.service.consul", A, service("web", None, None)),
-            ("web.service.dc2.consul", A, service("web", None, Some("dc2"))),
-            ("web.service.dc2.dc.consul", A, service("web", None, Some("dc2"))),
+            (
+                "web.service.dc2.consul",
+                A,
+                service("web", None, Some("dc2")),
+            ),
+            (
+                "web.service.dc2.dc.consul",
+                A,
+                service("web", None, Some("dc2")),
+            ),
             ("v1.web.service.consul", A, service("web", Some("v1"), None)),
-            ("a.b.web.service.dc1.consul", A, service("web", Some("a.b"), Some("dc1"))),
-            ("_web._v1.service.consul", SRV, service("web", Some("v1"), None)),
+            (
+                "a.b.web.service.dc1.consul",
+                A,
+                service("web", Some("a.b"), Some("dc1")),
+            ),
+            (
+                "_web._v1.service.consul",
+                SRV,
+                service("web", Some("v1"), None),
+            ),
             ("_web._tcp.service.consul", A, service("web", None, None)),
-            ("_web._udp.service.consul", A, service("web", Some("udp"), None)),
+            (
+                "_web._udp.service.consul",
+                A,
+                service("web", Some("udp"), None),
+            ),
             ("_web._tcp.consul", SRV, service("web", None, None)),
-            ("_web._tcp.dc2.consul", SRV, service("web", None, Some("dc2"))),
+            (
+                "_web._tcp.dc2.consul",
+                SRV,
+                service("web", None, Some("dc2")),
+            ),
             ("_web._tcp.consul", A, Wanted::Nothing),
-            ("_web.v1.service.consul", A, service("v1", Some("_web"), None)),
+            (
+                "_web.v1.service.consul",
+                A,
+                service("v1", Some("_web"), None),
+            ),
             ("service.service.consul", A, service("service", None, None)),
             ("node.service.consul", A, service("node", None, None)),
             ("web.service.default.ns.consul", A, Wanted::Nothing),
@@ -272,10 +331,22 @@ mod tests {
             ("nothing.consul", A, Wanted::Nothing),
             ("a.b.c.d.consul", A, Wanted::Nothing),
             ("n1.node.consul", A, node("n1", None)),
-            ("n1.example.org.node.dc2.consul", A, node("n1.example.org", Some("dc2"))),
+            (
+                "n1.example.org.node.dc2.consul",
+                A,
+                node("n1.example.org", Some("dc2")),
+            ),
             ("node.consul", A, Wanted::Nothing),
-            ("0a630001.addr.dc1.consul", A, Wanted::Address("10.99.0.1".parse().unwrap())),
-            ("0A630001.addr.consul", A, Wanted::Address("10.99.0.1".parse().unwrap())),
+            (
+                "0a630001.addr.dc1.consul",
+                A,
+                Wanted::Address("10.99.0.1".parse().unwrap()),
+            ),
+            (
+                "0A630001.addr.consul",
+                A,
+                Wanted::Address("10.99.0.1".parse().unwrap()),
+            ),
             (
                 "20010db8000000000000000000000005.addr.consul",
                 A,
@@ -285,11 +356,46 @@ mod tests {
             ("+a630001.addr.consul", A, Wanted::Nothing),
             ("x.0a630001.addr.consul", A, Wanted::Nothing),
             ("web.ingress.consul", A, Wanted::Nothing),
-            ("web.virtual.dc2.consul", A, Wanted::Virtual { name: "web".into(), datacenter: Some("dc2".into()) }),
-            ("web.virtual.consul", A, Wanted::Virtual { name: "web".into(), datacenter: None }),
-            ("my.query.consul", A, Wanted::Query { name: "my".into(), datacenter: None }),
-            ("a.b.query.dc2.consul", A, Wanted::Query { name: "a.b".into(), datacenter: Some("dc2".into()) }),
-            ("_my._tcp.query.consul", SRV, Wanted::Query { name: "my".into(), datacenter: None }),
+            (
+                "web.virtual.dc2.consul",
+                A,
+                Wanted::Virtual {
+                    name: "web".into(),
+                    datacenter: Some("dc2".into()),
+                },
+            ),
+            (
+                "web.virtual.consul",
+                A,
+                Wanted::Virtual {
+                    name: "web".into(),
+                    datacenter: None,
+                },
+            ),
+            (
+                "my.query.consul",
+                A,
+                Wanted::Query {
+                    name: "my".into(),
+                    datacenter: None,
+                },
+            ),
+            (
+                "a.b.query.dc2.consul",
+                A,
+                Wanted::Query {
+                    name: "a.b".into(),
+                    datacenter: Some("dc2".into()),
+                },
+            ),
+            (
+                "_my._tcp.query.consul",
+                SRV,
+                Wanted::Query {
+                    name: "my".into(),
+                    datacenter: None,
+                },
+            ),
             ("x.service.consul", RecordType::SOA, Wanted::Zone),
             ("consul", RecordType::NS, Wanted::Zone),
         ] {
@@ -299,7 +405,10 @@ mod tests {
 
     #[test]
     fn mesh_names_ask_for_the_stand_ins() {
-        assert!(matches!(own("web.connect.consul", RecordType::A), Wanted::Service { mesh: true, .. }));
+        assert!(matches!(
+            own("web.connect.consul", RecordType::A),
+            Wanted::Service { mesh: true, .. }
+        ));
     }
 
     #[test]
@@ -323,20 +432,37 @@ mod tests {
         assert_eq!(ip("7.0.23.10.in-addr.arpa").as_deref(), Some("10.23.0.7"));
         let v6 = "7.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
         assert_eq!(ip(v6).as_deref(), Some("2001:db8::77"));
-        for bad in ["in-addr.arpa", "0.23.10.in-addr.arpa", "1.7.0.23.10.in-addr.arpa", "300.0.23.10.in-addr.arpa",
-            "+1.0.23.10.in-addr.arpa", "x.ip6.arpa"]
-        {
+        for bad in [
+            "in-addr.arpa",
+            "0.23.10.in-addr.arpa",
+            "1.7.0.23.10.in-addr.arpa",
+            "300.0.23.10.in-addr.arpa",
+            "+1.0.23.10.in-addr.arpa",
+            "x.ip6.arpa",
+        ] {
             assert_eq!(ip(bad), None, "{bad}");
         }
-        assert_eq!(read(&absolute("home.arpa").unwrap(), RecordType::A, &zone()), Target::Foreign);
-        assert_eq!(read(&Name::root(), RecordType::NS, &zone()), Target::Foreign);
+        assert_eq!(
+            read(&absolute("home.arpa").unwrap(), RecordType::A, &zone()),
+            Target::Foreign
+        );
+        assert_eq!(
+            read(&Name::root(), RecordType::NS, &zone()),
+            Target::Foreign
+        );
     }
 
     #[test]
     fn labels_that_are_no_text_are_nothing() {
         let name = Name::root().append_label(&b"\xff\x00"[..]).unwrap();
-        let name = name.append_label("service").unwrap().append_label("consul").unwrap();
-        let Target::Own { what, .. } = read(&name, RecordType::A, &zone()) else { panic!("foreign") };
+        let name = name
+            .append_label("service")
+            .unwrap()
+            .append_label("consul")
+            .unwrap();
+        let Target::Own { what, .. } = read(&name, RecordType::A, &zone()) else {
+            panic!("foreign")
+        };
         assert_eq!(what, Wanted::Nothing);
     }
 

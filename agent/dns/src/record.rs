@@ -22,23 +22,35 @@ impl Dn {
     /// A whole name from a text, with or without the final dot, if DNS can carry it. What stands
     /// in the labels does not matter: catalog names are not always host names.
     pub fn whole(text: &str) -> Option<Dn> {
-        Some(Dn { labels: labels(text)?, below: false })
+        Some(Dn {
+            labels: labels(text)?,
+            below: false,
+        })
     }
 
     /// The same for a name below the domain of the question.
     pub fn below(text: &str) -> Option<Dn> {
-        Some(Dn { labels: labels(text)?, below: true })
+        Some(Dn {
+            labels: labels(text)?,
+            below: true,
+        })
     }
 
     /// The domain of the question itself.
     pub fn domain() -> Dn {
-        Dn { labels: Arc::from([]), below: true }
+        Dn {
+            labels: Arc::from([]),
+            below: true,
+        }
     }
 
     /// A whole name from its labels.
     #[cfg(test)]
     pub(crate) fn of_labels(labels: &[u8]) -> Dn {
-        Dn { labels: labels.into(), below: false }
+        Dn {
+            labels: labels.into(),
+            below: false,
+        }
     }
 
     /// The labels, and those of the domain where the name ends in it.
@@ -53,7 +65,10 @@ impl Dn {
 
     /// The whole name below that domain.
     pub(crate) fn in_domain(&self, domain: &[u8]) -> Dn {
-        Dn { labels: self.parts(domain).concat().into(), below: false }
+        Dn {
+            labels: self.parts(domain).concat().into(),
+            below: false,
+        }
     }
 
     /// Whether it is whole and these are its labels, in whatever case.
@@ -81,7 +96,10 @@ impl From<&Name> for Dn {
             labels.push(label.len() as u8);
             labels.extend_from_slice(label);
         }
-        Dn { labels: labels.into(), below: false }
+        Dn {
+            labels: labels.into(),
+            below: false,
+        }
     }
 }
 
@@ -89,7 +107,8 @@ impl From<&Name> for Dn {
 impl PartialEq for Dn {
     fn eq(&self, other: &Dn) -> bool {
         self.below == other.below
-            && (Arc::ptr_eq(&self.labels, &other.labels) || self.labels.eq_ignore_ascii_case(&other.labels))
+            && (Arc::ptr_eq(&self.labels, &other.labels)
+                || self.labels.eq_ignore_ascii_case(&other.labels))
     }
 }
 
@@ -274,6 +293,9 @@ impl Reply {
 
     /// A reply with that code and no records about somebody else's names.
     pub fn foreign(code: ResponseCode) -> Reply {
-        Reply { authoritative: false, ..Reply::own(code) }
+        Reply {
+            authoritative: false,
+            ..Reply::own(code)
+        }
     }
 }

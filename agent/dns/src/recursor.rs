@@ -35,7 +35,11 @@ impl fmt::Display for Failures {
 
 /// Asks the recursors in turn until one says NOERROR or NXDOMAIN. Gives the answer as it came,
 /// with the id of the request; else what each of them did instead.
-pub(crate) async fn forward(request: &[u8], question_end: usize, settings: &Settings) -> Result<Vec<u8>, Failures> {
+pub(crate) async fn forward(
+    request: &[u8],
+    question_end: usize,
+    settings: &Settings,
+) -> Result<Vec<u8>, Failures> {
     let mut failures = Failures::default();
     let (Some(asked), Ok(random)) = (request.get(HEADER..question_end), getrandom::u64()) else {
         return Err(failures);
@@ -62,7 +66,11 @@ pub(crate) async fn forward(request: &[u8], question_end: usize, settings: &Sett
 }
 
 /// Asks for the addresses of a name and gives the message that came.
-pub(crate) async fn resolve(name: &Name, kind: RecordType, settings: &Settings) -> Result<Message, Failures> {
+pub(crate) async fn resolve(
+    name: &Name,
+    kind: RecordType,
+    settings: &Settings,
+) -> Result<Message, Failures> {
     let mut question = Query::query(name.clone(), kind);
     question.set_query_class(DNSClass::IN);
     let mut message = Message::query();
@@ -73,7 +81,12 @@ pub(crate) async fn resolve(name: &Name, kind: RecordType, settings: &Settings) 
     Message::from_vec(&answer).map_err(|_| Failures::default())
 }
 
-async fn exchange(query: &[u8], asked: &[u8], server: SocketAddr, limit: Duration) -> io::Result<Vec<u8>> {
+async fn exchange(
+    query: &[u8],
+    asked: &[u8],
+    server: SocketAddr,
+    limit: Duration,
+) -> io::Result<Vec<u8>> {
     let answer = match timeout(limit, over_udp(query, asked, server)).await {
         Ok(answer) => answer?,
         Err(_) => return Err(io::ErrorKind::TimedOut.into()),
@@ -131,7 +144,9 @@ async fn over_tcp(query: &[u8], asked: &[u8], server: SocketAddr) -> io::Result<
 /// Whether a message is the answer to this question: same id, a response, same name, type and
 /// class.
 fn answers(answer: &[u8], query: &[u8], asked: &[u8]) -> bool {
-    let Some(question) = answer.get(HEADER..HEADER + asked.len()) else { return false };
+    let Some(question) = answer.get(HEADER..HEADER + asked.len()) else {
+        return false;
+    };
     let (name, rest) = asked.split_at(asked.len().saturating_sub(4));
     answer[..2] == query[..2]
         && answer[2] & 0x80 != 0

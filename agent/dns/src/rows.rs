@@ -51,7 +51,12 @@ pub struct Addresses {
 
 impl Addresses {
     fn of_node(node: &Node, wan: bool) -> Addresses {
-        let tag = |name: &str| node.tagged_addresses.as_ref().and_then(|t| t.get(name)).map(Str::as_str);
+        let tag = |name: &str| {
+            node.tagged_addresses
+                .as_ref()
+                .and_then(|t| t.get(name))
+                .map(Str::as_str)
+        };
         Addresses::choose(&node.address, tag, wan)
     }
 
@@ -63,7 +68,10 @@ impl Addresses {
 
     fn choose<'a>(given: &str, tag: impl Fn(&str) -> Option<&'a str>, wan: bool) -> Addresses {
         let (names, given) = match wan {
-            true => (["wan_ipv4", "wan_ipv6"], tag("wan").filter(|a| !a.is_empty()).unwrap_or(given)),
+            true => (
+                ["wan_ipv4", "wan_ipv6"],
+                tag("wan").filter(|a| !a.is_empty()).unwrap_or(given),
+            ),
             false => (["lan_ipv4", "lan_ipv6"], given),
         };
         Addresses {
@@ -123,7 +131,10 @@ pub struct NodeRow {
 impl NodeRow {
     /// The row of a node.
     pub fn new(node: &Node, wan: bool) -> NodeRow {
-        NodeRow { addresses: Addresses::of_node(node, wan), texts: texts(node) }
+        NodeRow {
+            addresses: Addresses::of_node(node, wan),
+            texts: texts(node),
+        }
     }
 }
 
@@ -172,9 +183,16 @@ impl Rows {
     /// Filters instances and prepares what records need.
     pub fn new(found: &[CheckServiceNode], filter: Filter<'_>) -> Rows {
         let counts = |row: &&CheckServiceNode| {
-            filter.tag.is_none_or(|tag| has_tag(&row.service, tag)) && serves(&row.checks, filter.only_passing)
+            filter.tag.is_none_or(|tag| has_tag(&row.service, tag))
+                && serves(&row.checks, filter.only_passing)
         };
-        Rows { endpoints: found.iter().filter(counts).map(|row| Endpoint::new(row, filter)).collect() }
+        Rows {
+            endpoints: found
+                .iter()
+                .filter(counts)
+                .map(|row| Endpoint::new(row, filter))
+                .collect(),
+        }
     }
 }
 
@@ -187,7 +205,11 @@ impl Endpoint {
         let has_own = !own.is_none();
         let addresses = if has_own { own } else { node_addresses };
 
-        let dc = if node.datacenter.is_empty() { filter.datacenter } else { node.datacenter.as_str() };
+        let dc = if node.datacenter.is_empty() {
+            filter.datacenter
+        } else {
+            node.datacenter.as_str()
+        };
         let node_name = Dn::below(&format!("{}.node.{dc}", node.node));
         let host = match addresses.any() {
             Address::Name(name) => Some(name),
@@ -197,7 +219,16 @@ impl Endpoint {
             Address::Ip(_) => node_name.clone(),
             Address::None => None,
         };
-        let wan_port = filter.wan.then(|| service.tagged_addresses.as_deref()?.get("wan").map(|a| a.port)).flatten();
+        let wan_port = filter
+            .wan
+            .then(|| {
+                service
+                    .tagged_addresses
+                    .as_deref()?
+                    .get("wan")
+                    .map(|a| a.port)
+            })
+            .flatten();
         let port = wan_port.filter(|p| *p != 0).unwrap_or(service.port);
         Endpoint {
             addresses,
@@ -207,7 +238,10 @@ impl Endpoint {
             port: clamp(port),
             weight: weight(service, &row.checks),
             texts: texts(node),
-            plain_name: node.node.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'),
+            plain_name: node
+                .node
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-'),
         }
     }
 }
@@ -217,7 +251,10 @@ fn clamp(number: i64) -> u16 {
 }
 
 fn has_tag(service: &NodeService, tag: &str) -> bool {
-    service.tags.iter().any(|t| t.eq_ignore_ascii_case(tag) || (!t.is_ascii() && fold(t) == tag))
+    service
+        .tags
+        .iter()
+        .any(|t| t.eq_ignore_ascii_case(tag) || (!t.is_ascii() && fold(t) == tag))
 }
 
 fn serves(checks: &[Arc<HealthCheck>], only_passing: bool) -> bool {
@@ -230,7 +267,10 @@ fn serves(checks: &[Arc<HealthCheck>], only_passing: bool) -> bool {
 
 /// The share of an instance by its worst check; one where a check says a word of its own.
 fn weight(service: &NodeService, checks: &[Arc<HealthCheck>]) -> u16 {
-    if checks.iter().any(|check| matches!(check.status, Status::Other(_))) {
+    if checks
+        .iter()
+        .any(|check| matches!(check.status, Status::Other(_)))
+    {
         1
     } else if checks.iter().any(|check| check.status == Status::Warning) {
         clamp(service.weights.warning)
@@ -242,10 +282,15 @@ fn weight(service: &NodeService, checks: &[Arc<HealthCheck>]) -> u16 {
 /// A node's metadata as texts `key=value` (RFC 1464). Of keys that begin with `rfc1035-` only the
 /// value is shown.
 fn texts(node: &Node) -> Arc<[Data]> {
-    let Some(meta) = &node.meta else { return Arc::from([]) };
+    let Some(meta) = &node.meta else {
+        return Arc::from([]);
+    };
     meta.iter()
         .map(|(key, value)| {
-            if key.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("rfc1035-")) {
+            if key
+                .get(..8)
+                .is_some_and(|start| start.eq_ignore_ascii_case("rfc1035-"))
+            {
                 Data::txt(value.as_bytes())
             } else {
                 Data::txt(rfc1464(key, value).as_bytes())
@@ -260,7 +305,10 @@ fn rfc1464(key: &str, value: &str) -> String {
     let inner = key.trim_matches(' ');
     let (before, after) = match inner.is_empty() {
         true => (key.len(), 0),
-        false => (key.len() - key.trim_start_matches(' ').len(), key.len() - key.trim_end_matches(' ').len()),
+        false => (
+            key.len() - key.trim_start_matches(' ').len(),
+            key.len() - key.trim_end_matches(' ').len(),
+        ),
     };
     out.push_str(&"` ".repeat(before));
     for c in inner.chars() {
@@ -302,13 +350,25 @@ mod tests {
     }
 
     fn row(status: &[Status]) -> CheckServiceNode {
-        let check = |s: &Status| Arc::new(HealthCheck { status: s.clone(), ..HealthCheck::default() });
+        let check = |s: &Status| {
+            Arc::new(HealthCheck {
+                status: s.clone(),
+                ..HealthCheck::default()
+            })
+        };
         CheckServiceNode {
-            node: Arc::new(Node { node: "n1".into(), address: "10.0.0.1".into(), ..Node::default() }),
+            node: Arc::new(Node {
+                node: "n1".into(),
+                address: "10.0.0.1".into(),
+                ..Node::default()
+            }),
             service: Arc::new(NodeService {
                 service: "web".into(),
                 port: 80,
-                weights: Weights { passing: 9, warning: 3 },
+                weights: Weights {
+                    passing: 9,
+                    warning: 3,
+                },
                 tags: vec![Str::from("V1"), Str::from("\u{c4}b")].into(),
                 ..NodeService::default()
             }),
@@ -317,7 +377,15 @@ mod tests {
     }
 
     fn rows(row: &CheckServiceNode, tag: Option<&str>, only_passing: bool) -> Rows {
-        Rows::new(std::slice::from_ref(row), Filter { tag, only_passing, datacenter: "dc1", wan: false })
+        Rows::new(
+            std::slice::from_ref(row),
+            Filter {
+                tag,
+                only_passing,
+                datacenter: "dc1",
+                wan: false,
+            },
+        )
     }
 
     #[test]
@@ -332,7 +400,12 @@ mod tests {
             (vec![Warning, odd()], Some(1), None),
             (vec![Passing, Critical], None, None),
         ] {
-            let weight = |only| rows(&row(&status), None, only).endpoints.first().map(|e| e.weight);
+            let weight = |only| {
+                rows(&row(&status), None, only)
+                    .endpoints
+                    .first()
+                    .map(|e| e.weight)
+            };
             assert_eq!((weight(false), weight(true)), (any, passing), "{status:?}");
         }
     }
@@ -356,8 +429,14 @@ mod tests {
         assert_eq!(host("10.0.0.1"), below("n1.node.dc1"));
         assert_eq!(host("10.0.0.2"), below("0a000002.addr.dc1"));
         assert_eq!(host("::ffff:10.0.0.2"), below("0a000002.addr.dc1"));
-        assert_eq!(host("2001:db8::5"), below("20010db8000000000000000000000005.addr.dc1"));
-        assert_eq!(host("www.example.org"), Dn::whole("www.example.org.").unwrap());
+        assert_eq!(
+            host("2001:db8::5"),
+            below("20010db8000000000000000000000005.addr.dc1")
+        );
+        assert_eq!(
+            host("www.example.org"),
+            Dn::whole("www.example.org.").unwrap()
+        );
         assert_eq!(host("a..b"), below("n1.node.dc1"));
     }
 
@@ -372,13 +451,29 @@ mod tests {
             ("wan_ipv4", "192.0.2.1", 8080),
         ];
         service.tagged_addresses = Some(Box::new(
-            tagged.iter().map(|(k, a, p)| (Str::from(*k), ServiceAddress { address: (*a).into(), port: *p })).collect(),
+            tagged
+                .iter()
+                .map(|(k, a, p)| {
+                    (
+                        Str::from(*k),
+                        ServiceAddress {
+                            address: (*a).into(),
+                            port: *p,
+                        },
+                    )
+                })
+                .collect(),
         ));
         let lan = &rows(&row, None, false).endpoints[0];
         assert_eq!(lan.addresses.v4(), Some("10.0.0.9".parse().unwrap()));
         assert_eq!(lan.addresses.v6(), Some("2001:db8::9".parse().unwrap()));
         assert_eq!(lan.port, 80);
-        let filter = Filter { tag: None, only_passing: false, datacenter: "dc2", wan: true };
+        let filter = Filter {
+            tag: None,
+            only_passing: false,
+            datacenter: "dc2",
+            wan: true,
+        };
         let wan = &Rows::new(std::slice::from_ref(&row), filter).endpoints[0];
         assert_eq!(wan.addresses.v4(), Some("192.0.2.1".parse().unwrap()));
         assert_eq!((wan.addresses.v6(), wan.port), (None, 8080));

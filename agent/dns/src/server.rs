@@ -69,9 +69,15 @@ pub enum BindError {
 impl BindError {
     fn new(address: SocketAddr, protocol: &'static str, source: io::Error) -> BindError {
         match source.kind() {
-            io::ErrorKind::PermissionDenied if (1..1024).contains(&address.port()) => BindError::NoRight { address },
+            io::ErrorKind::PermissionDenied if (1..1024).contains(&address.port()) => {
+                BindError::NoRight { address }
+            }
             io::ErrorKind::AddrInUse => BindError::InUse { address, protocol },
-            _ => BindError::Other { address, protocol, source },
+            _ => BindError::Other {
+                address,
+                protocol,
+                source,
+            },
         }
     }
 }
@@ -89,7 +95,9 @@ pub struct DnsServer {
 /// Port zero takes any port that is free for both; [`DnsServer::local_addr`] tells which.
 pub async fn bind(address: SocketAddr, responder: Arc<Responder>) -> Result<DnsServer, BindError> {
     let (udp, tcp) = listen(address).await?;
-    let address = udp.local_addr().map_err(|e| BindError::new(address, "udp", e))?;
+    let address = udp
+        .local_addr()
+        .map_err(|e| BindError::new(address, "udp", e))?;
     let (stop, stopped) = watch::channel(false);
     let (running, ended) = mpsc::channel(1);
 
@@ -97,21 +105,44 @@ pub async fn bind(address: SocketAddr, responder: Arc<Responder>) -> Result<DnsS
     let readers = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_READERS));
     for _ in 0..readers {
         let udp = udp.clone();
-        let task = Task { responder: responder.clone(), stopped: stopped.clone(), running: running.clone() };
+        let task = Task {
+            responder: responder.clone(),
+            stopped: stopped.clone(),
+            running: running.clone(),
+        };
         tokio::spawn(datagrams(udp, task));
     }
-    tokio::spawn(connections(tcp, Task { responder, stopped, running }));
-    Ok(DnsServer { address, stop, ended })
+    tokio::spawn(connections(
+        tcp,
+        Task {
+            responder,
+            stopped,
+            running,
+        },
+    ));
+    Ok(DnsServer {
+        address,
+        stop,
+        ended,
+    })
 }
 
 async fn listen(address: SocketAddr) -> Result<(UdpSocket, TcpListener), BindError> {
     let mut attempt = 1;
     loop {
-        let udp = UdpSocket::bind(address).await.map_err(|e| BindError::new(address, "udp", e))?;
-        let bound = udp.local_addr().map_err(|e| BindError::new(address, "udp", e))?;
+        let udp = UdpSocket::bind(address)
+            .await
+            .map_err(|e| BindError::new(address, "udp", e))?;
+        let bound = udp
+            .local_addr()
+            .map_err(|e| BindError::new(address, "udp", e))?;
         match TcpListener::bind(bound).await {
             Ok(tcp) => return Ok((udp, tcp)),
-            Err(error) if address.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && attempt < PORT_ATTEMPTS => {
+            Err(error)
+                if address.port() == 0
+                    && error.kind() == io::ErrorKind::AddrInUse
+                    && attempt < PORT_ATTEMPTS =>
+            {
                 attempt += 1;
             }
             Err(error) => return Err(BindError::new(bound, "tcp", error)),
@@ -184,7 +215,13 @@ async fn datagrams(socket: Arc<Datagrams>, mut task: Task) {
                 }
             };
             out.clear();
-            match task.responder.begin(&buffer[..length], from, Transport::Udp, &mut scratch, &mut out) {
+            match task.responder.begin(
+                &buffer[..length],
+                from,
+                Transport::Udp,
+                &mut scratch,
+                &mut out,
+            ) {
                 Next::Silent => {}
                 Next::Done => {
                     // An answer that cannot be sent is the client's to ask for again.
@@ -221,7 +258,10 @@ impl Place {
             return None;
         }
         *count += 1;
-        Some(Place { clients: clients.clone(), client })
+        Some(Place {
+            clients: clients.clone(),
+            client,
+        })
     }
 }
 
@@ -255,8 +295,12 @@ async fn connections(listener: TcpListener, mut task: Task) {
             }
         };
         // Over the limits the connection is closed at once.
-        let Ok(permit) = all.clone().try_acquire_owned() else { continue };
-        let Some(place) = Place::take(&clients, from.ip()) else { continue };
+        let Ok(permit) = all.clone().try_acquire_owned() else {
+            continue;
+        };
+        let Some(place) = Place::take(&clients, from.ip()) else {
+            continue;
+        };
         let task = task.clone();
         tokio::spawn(async move {
             let _ = connection(stream, from, task).await;
@@ -280,13 +324,18 @@ async fn connection(mut stream: TcpStream, from: SocketAddr, mut task: Task) -> 
         timeout(TRANSFER, stream.read_exact(&mut packet)).await??;
         out.clear();
         out.extend_from_slice(&[0, 0]);
-        match task.responder.begin(&packet, from, Transport::Tcp, &mut scratch, &mut out) {
+        match task
+            .responder
+            .begin(&packet, from, Transport::Tcp, &mut scratch, &mut out)
+        {
             // Who sends what is no question gets no second chance.
             Next::Silent => return Ok(()),
             Next::Done => {}
             Next::Later(job) => out.extend(task.responder.finish(*job).await),
         }
-        let Ok(length) = u16::try_from(out.len() - 2) else { return Ok(()) };
+        let Ok(length) = u16::try_from(out.len() - 2) else {
+            return Ok(());
+        };
         out[..2].copy_from_slice(&length.to_be_bytes());
         timeout(TRANSFER, stream.write_all(&out)).await??;
     }

@@ -95,7 +95,12 @@ pub struct Soa {
 
 impl Default for Soa {
     fn default() -> Soa {
-        Soa { expire: 86_400, min_ttl: 0, refresh: 3600, retry: 600 }
+        Soa {
+            expire: 86_400,
+            min_ttl: 0,
+            refresh: 3600,
+            retry: 600,
+        }
     }
 }
 

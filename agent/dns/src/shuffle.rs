@@ -40,11 +40,21 @@ impl Shuffle {
     /// The order of `len` numbers for a seed.
     pub fn new(len: usize, seed: u64) -> Shuffle {
         let mut few = [0; INLINE];
-        let many = if len > INLINE { (0..len as u32).collect() } else { Vec::new() };
+        let many = if len > INLINE {
+            (0..len as u32).collect()
+        } else {
+            Vec::new()
+        };
         for (i, slot) in few.iter_mut().enumerate() {
             *slot = i as u32;
         }
-        Shuffle { few, many, len, at: 0, rng: Rng::new(seed) }
+        Shuffle {
+            few,
+            many,
+            len,
+            at: 0,
+            rng: Rng::new(seed),
+        }
     }
 }
 
@@ -55,7 +65,11 @@ impl Iterator for Shuffle {
         if self.at >= self.len {
             return None;
         }
-        let slots = if self.len > INLINE { self.many.as_mut_slice() } else { &mut self.few };
+        let slots = if self.len > INLINE {
+            self.many.as_mut_slice()
+        } else {
+            &mut self.few
+        };
         let pick = self.at + self.rng.below(self.len - self.at);
         slots.swap(self.at, pick);
         self.at += 1;

@@ -32,7 +32,9 @@ pub trait Source: Send + Sync + 'static {
         match (&lookup.datacenter, &lookup.what) {
             (Some(_), _) => Err(SourceError::UnknownDatacenter),
             (None, What::Query { .. }) => Ok(Found::Query(None)),
-            (None, _) => Err(SourceError::Unavailable("this agent holds no catalog".into())),
+            (None, _) => Err(SourceError::Unavailable(
+                "this agent holds no catalog".into(),
+            )),
         }
     }
 }

@@ -37,18 +37,41 @@ pub struct Limits {
 
 impl Limits {
     /// The limits of a question. `size` is what its EDNS record offers (RFC 6891).
-    pub fn of(transport: Transport, kind: RecordType, size: Option<u16>, udp_answer_limit: usize) -> Limits {
+    pub fn of(
+        transport: Transport,
+        kind: RecordType,
+        size: Option<u16>,
+        udp_answer_limit: usize,
+    ) -> Limits {
         match (transport, size.map(usize::from)) {
             (Transport::Tcp, _) => {
-                let answers = if kind == RecordType::SRV { MOST_TCP_SRV } else { MOST_TCP };
-                Limits { answers, size: LARGEST_TCP, plain_after_cut: false, margin: 0 }
+                let answers = if kind == RecordType::SRV {
+                    MOST_TCP_SRV
+                } else {
+                    MOST_TCP
+                };
+                Limits {
+                    answers,
+                    size: LARGEST_TCP,
+                    plain_after_cut: false,
+                    margin: 0,
+                }
             }
             (Transport::Udp, Some(size)) if size > PLAIN_UDP => {
                 // Not even bare addresses would be more.
-                Limits { answers: size / 12, size: size.min(LARGEST_UDP), plain_after_cut: false, margin: UDP_MARGIN }
+                Limits {
+                    answers: size / 12,
+                    size: size.min(LARGEST_UDP),
+                    plain_after_cut: false,
+                    margin: UDP_MARGIN,
+                }
             }
             (Transport::Udp, _) => {
-                let limit = if udp_answer_limit == 0 { MOST_PLAIN_UDP } else { udp_answer_limit };
+                let limit = if udp_answer_limit == 0 {
+                    MOST_PLAIN_UDP
+                } else {
+                    udp_answer_limit
+                };
                 Limits {
                     answers: limit.min(MOST_PLAIN_UDP),
                     size: PLAIN_UDP,
@@ -81,7 +104,10 @@ pub fn write(
     let mut plain = !compress;
     if before > limits.answers {
         reply.answers.truncate(limits.answers);
-        reply.additional = synced(&reply.answers, &reply.additional).into_iter().cloned().collect();
+        reply.additional = synced(&reply.answers, &reply.additional)
+            .into_iter()
+            .cloned()
+            .collect();
         plain |= limits.plain_after_cut;
         if plain && plain_len(head, all(reply)) > budget {
             shrink(head, reply, budget, true, scratch);
@@ -105,7 +131,11 @@ pub fn write(
 }
 
 fn all(reply: &Reply) -> impl Iterator<Item = &Record> {
-    reply.answers.iter().chain(&reply.authority).chain(&reply.additional)
+    reply
+        .answers
+        .iter()
+        .chain(&reply.authority)
+        .chain(&reply.additional)
 }
 
 /// Leaves out what does not fit: first the authority section, then answers from the end. The
@@ -123,7 +153,16 @@ fn shrink(head: &Head<'_>, reply: &mut Reply, budget: usize, plain: bool, scratc
             plain_len(head, answers.iter().chain(additional.iter().copied()))
         } else {
             bytes.clear();
-            write_parts(head, reply, answers, &[], additional.iter().copied(), true, scratch, &mut bytes);
+            write_parts(
+                head,
+                reply,
+                answers,
+                &[],
+                additional.iter().copied(),
+                true,
+                scratch,
+                &mut bytes,
+            );
             bytes.len()
         };
         size <= budget
@@ -132,10 +171,17 @@ fn shrink(head: &Head<'_>, reply: &mut Reply, budget: usize, plain: bool, scratc
     let (mut low, mut high) = (1, reply.answers.len());
     while low < high {
         let middle = (low + high).div_ceil(2);
-        if fits(middle) { low = middle } else { high = middle - 1 }
+        if fits(middle) {
+            low = middle
+        } else {
+            high = middle - 1
+        }
     }
     reply.answers.truncate(low);
-    reply.additional = synced(&reply.answers, &reply.additional).into_iter().cloned().collect();
+    reply.additional = synced(&reply.answers, &reply.additional)
+        .into_iter()
+        .cloned()
+        .collect();
 }
 
 /// The additional records that answers still need: the first of each host of an SRV record, and
@@ -153,10 +199,14 @@ fn synced<'r>(answers: &[Record], additional: &'r [Record]) -> Vec<&'r Record> {
     let mut done = HashSet::new();
     let mut out = Vec::new();
     for answer in answers {
-        let Data::Srv { target, .. } = &answer.data else { continue };
+        let Data::Srv { target, .. } = &answer.data else {
+            continue;
+        };
         let mut target = target;
         while done.insert(target.clone()) {
-            let Some(record) = first.get(target) else { break };
+            let Some(record) = first.get(target) else {
+                break;
+            };
             out.push(*record);
             match &record.data {
                 Data::Cname(next) => target = next,
@@ -180,7 +230,11 @@ mod tests {
         let mut reply = Reply::own(ResponseCode::NoError);
         for i in 0..count {
             let ip = std::net::Ipv4Addr::from_bits(0x0a00_0000 + i as u32);
-            reply.answers.push(Record { name: None, ttl: 0, data: Data::A(ip) });
+            reply.answers.push(Record {
+                name: None,
+                ttl: 0,
+                data: Data::A(ip),
+            });
         }
         reply
     }
@@ -192,12 +246,25 @@ mod tests {
             reply.answers.push(Record {
                 name: None,
                 ttl: 0,
-                data: Data::Srv { priority: 1, weight: 1, port: 1, target: target.clone() },
+                data: Data::Srv {
+                    priority: 1,
+                    weight: 1,
+                    port: 1,
+                    target: target.clone(),
+                },
             });
             let owner = Some(target);
-            reply.additional.push(Record { name: owner.clone(), ttl: 0, data: Data::A([10, 0, 0, 1].into()) });
+            reply.additional.push(Record {
+                name: owner.clone(),
+                ttl: 0,
+                data: Data::A([10, 0, 0, 1].into()),
+            });
             if with_text {
-                reply.additional.push(Record { name: owner, ttl: 0, data: Data::txt(b"k=v") });
+                reply.additional.push(Record {
+                    name: owner,
+                    ttl: 0,
+                    data: Data::txt(b"k=v"),
+                });
             }
         }
         reply
@@ -210,7 +277,13 @@ mod tests {
         cut: bool,
     }
 
-    fn send(mut reply: Reply, transport: Transport, kind: RecordType, size: Option<u16>, limit: usize) -> Sent {
+    fn send(
+        mut reply: Reply,
+        transport: Transport,
+        kind: RecordType,
+        size: Option<u16>,
+        limit: usize,
+    ) -> Sent {
         let question = b"\x04dbig\x07service\x06consul";
         let head = Head {
             id: 1,
@@ -221,12 +294,33 @@ mod tests {
             domain: b"\x06consul",
             kind: kind.into(),
             class: 1,
-            edns: size.map(|size| crate::encode::EdnsReply { size, dnssec_ok: false, subnet: None }),
+            edns: size.map(|size| crate::encode::EdnsReply {
+                size,
+                dnssec_ok: false,
+                subnet: None,
+            }),
         };
         let mut out = Vec::new();
         let limits = Limits::of(transport, kind, size, limit);
-        let cut = write(&head, &mut reply, limits, true, &mut Scratch::default(), &mut out);
-        Sent { answers: reply.answers.len(), additional: reply.additional.len(), size: out.len(), cut }
+        let cut = write(
+            &head,
+            &mut reply,
+            limits,
+            true,
+            &mut Scratch::default(),
+            &mut out,
+        );
+        assert!(
+            out.len() <= limits.size || reply.answers.len() == 1,
+            "{} bytes",
+            out.len()
+        );
+        Sent {
+            answers: reply.answers.len(),
+            additional: reply.additional.len(),
+            size: out.len(),
+            cut,
+        }
     }
 
     #[test]
@@ -236,7 +330,10 @@ mod tests {
             assert_eq!((sent.answers, sent.cut), (answers, true), "limit {limit}");
         }
         // An offer of 512 bytes is none.
-        assert_eq!(send(a(60), Transport::Udp, RecordType::A, Some(512), 3).answers, 3);
+        assert_eq!(
+            send(a(60), Transport::Udp, RecordType::A, Some(512), 3).answers,
+            3
+        );
         let whole = send(a(3), Transport::Udp, RecordType::A, None, 3);
         assert_eq!((whole.answers, whole.cut), (3, false));
     }
@@ -256,8 +353,18 @@ mod tests {
         let sent = send(a(60), Transport::Udp, RecordType::A, Some(1400), 3);
         assert_eq!((sent.answers, sent.cut), (60, false));
         let sent = send(a(200), Transport::Udp, RecordType::A, Some(1400), 3);
-        assert!(sent.cut && sent.size <= 1392 && sent.size > 1392 - 16, "{}", sent.size);
-        let sent = send(srv(200, true), Transport::Udp, RecordType::SRV, Some(1232), 3);
+        assert!(
+            sent.cut && sent.size <= 1392 && sent.size > 1392 - 16,
+            "{}",
+            sent.size
+        );
+        let sent = send(
+            srv(200, true),
+            Transport::Udp,
+            RecordType::SRV,
+            Some(1232),
+            3,
+        );
         assert!(sent.cut && sent.size <= 1224);
         assert_eq!(sent.answers, sent.additional);
     }
@@ -267,7 +374,11 @@ mod tests {
         let sent = send(a(60), Transport::Tcp, RecordType::A, None, 3);
         assert_eq!((sent.answers, sent.cut), (60, false));
         let sent = send(a(5000), Transport::Tcp, RecordType::A, None, 3);
-        assert!(sent.cut && sent.size <= LARGEST_TCP && sent.answers > 4090, "{}", sent.answers);
+        assert!(
+            sent.cut && sent.size <= LARGEST_TCP && sent.answers > 4090,
+            "{}",
+            sent.answers
+        );
         let sent = send(srv(1100, false), Transport::Tcp, RecordType::SRV, None, 3);
         assert!(sent.cut && sent.size <= LARGEST_TCP);
         assert_eq!(sent.answers, sent.additional);
@@ -277,7 +388,11 @@ mod tests {
     fn the_authority_section_goes_first() {
         let mut reply = a(30);
         for _ in 0..3 {
-            reply.authority.push(Record { name: None, ttl: 0, data: Data::Ns(name("n1.node.dc1.consul")) });
+            reply.authority.push(Record {
+                name: None,
+                ttl: 0,
+                data: Data::Ns(name("n1.node.dc1.consul")),
+            });
         }
         // 12 + 25 + 11 + 30 * 16 = 528 without, 624 with it.
         let sent = send(reply, Transport::Udp, RecordType::A, Some(540), 3);
@@ -288,15 +403,26 @@ mod tests {
     fn one_answer_is_always_sent_but_not_its_decoration() {
         let mut reply = a(1);
         for _ in 0..64 {
-            reply.additional.push(Record { name: None, ttl: 0, data: Data::txt(&[b'x'; 200]) });
+            reply.additional.push(Record {
+                name: None,
+                ttl: 0,
+                data: Data::txt(&[b'x'; 200]),
+            });
         }
         let sent = send(reply, Transport::Udp, RecordType::A, None, 3);
         assert_eq!((sent.answers, sent.cut), (1, false));
         assert!(sent.size <= 512 && sent.additional < 3);
 
         let mut reply = a(0);
-        reply.answers.push(Record { name: None, ttl: 0, data: Data::txt(&[b'x'; 600]) });
-        assert_eq!(send(reply, Transport::Udp, RecordType::TXT, None, 3).answers, 1);
+        reply.answers.push(Record {
+            name: None,
+            ttl: 0,
+            data: Data::txt(&[b'x'; 600]),
+        });
+        assert_eq!(
+            send(reply, Transport::Udp, RecordType::TXT, None, 3).answers,
+            1
+        );
     }
 
     #[test]
@@ -304,9 +430,26 @@ mod tests {
         let mut reply = a(0);
         let (one, two) = (name("one.example.org"), name("two.example.org"));
         let target = one.clone();
-        reply.answers.push(Record { name: None, ttl: 0, data: Data::Srv { priority: 1, weight: 1, port: 1, target } });
-        reply.additional.push(Record { name: Some(one.clone()), ttl: 0, data: Data::Cname(two.clone()) });
-        reply.additional.push(Record { name: Some(two), ttl: 0, data: Data::Cname(one) });
+        reply.answers.push(Record {
+            name: None,
+            ttl: 0,
+            data: Data::Srv {
+                priority: 1,
+                weight: 1,
+                port: 1,
+                target,
+            },
+        });
+        reply.additional.push(Record {
+            name: Some(one.clone()),
+            ttl: 0,
+            data: Data::Cname(two.clone()),
+        });
+        reply.additional.push(Record {
+            name: Some(two),
+            ttl: 0,
+            data: Data::Cname(one),
+        });
         assert_eq!(synced(&reply.answers, &reply.additional).len(), 2);
     }
 }

@@ -38,7 +38,10 @@ impl Zone {
             domains.push(name_of("alt_domain", &settings.alt_domain)?);
         }
         domains.sort_by_key(|d| std::cmp::Reverse(d.iter().count()));
-        let bad = || SettingsError::BadName { key: "datacenter", value: settings.datacenter.clone() };
+        let bad = || SettingsError::BadName {
+            key: "datacenter",
+            value: settings.datacenter.clone(),
+        };
         Dn::below(&settings.datacenter).ok_or_else(bad)?;
 
         let mut zone = Zone {
@@ -63,7 +66,8 @@ impl Zone {
                 }
             }
         }
-        zone.ttl_prefix.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        zone.ttl_prefix
+            .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         Ok(zone)
     }
 
@@ -78,7 +82,10 @@ impl Zone {
         if let Some(ttl) = self.ttl_exact.get(name) {
             return *ttl;
         }
-        let prefix = self.ttl_prefix.iter().find(|(prefix, _)| name.starts_with(prefix.as_str()));
+        let prefix = self
+            .ttl_prefix
+            .iter()
+            .find(|(prefix, _)| name.starts_with(prefix.as_str()));
         prefix.map_or(self.ttl_all, |(_, ttl)| *ttl)
     }
 
@@ -100,8 +107,13 @@ fn name_of(key: &'static str, value: &str) -> Result<Name, SettingsError> {
     if value.trim_end_matches('.').is_empty() {
         return Ok(Name::root());
     }
-    let name = Dn::whole(&value.to_ascii_lowercase()).filter(|name| name.len_in(&[]) + ROOM <= LONGEST_NAME);
-    name.map(|name| name.to_name()).ok_or_else(|| SettingsError::BadName { key, value: value.into() })
+    let name = Dn::whole(&value.to_ascii_lowercase())
+        .filter(|name| name.len_in(&[]) + ROOM <= LONGEST_NAME);
+    name.map(|name| name.to_name())
+        .ok_or_else(|| SettingsError::BadName {
+            key,
+            value: value.into(),
+        })
 }
 
 #[cfg(test)]
@@ -109,8 +121,15 @@ mod tests {
     use super::*;
 
     fn zone(rules: &[(&str, u64)]) -> Zone {
-        let service_ttl = rules.iter().map(|(k, v)| (k.to_string(), Duration::from_secs(*v))).collect();
-        Zone::new(Settings { service_ttl, ..Settings::default() }).unwrap()
+        let service_ttl = rules
+            .iter()
+            .map(|(k, v)| (k.to_string(), Duration::from_secs(*v)))
+            .collect();
+        Zone::new(Settings {
+            service_ttl,
+            ..Settings::default()
+        })
+        .unwrap()
     }
 
     #[test]
@@ -120,12 +139,18 @@ mod tests {
         assert_eq!(zone.service_ttl("webs"), 3);
         assert_eq!(zone.service_ttl("west"), 2);
         assert_eq!(zone.service_ttl("db"), 1);
-        assert_eq!(Zone::new(Settings::default()).unwrap().service_ttl("web"), 0);
+        assert_eq!(
+            Zone::new(Settings::default()).unwrap().service_ttl("web"),
+            0
+        );
     }
 
     #[test]
     fn a_ttl_below_a_second_is_none() {
-        let settings = Settings { node_ttl: Duration::from_millis(999), ..Settings::default() };
+        let settings = Settings {
+            node_ttl: Duration::from_millis(999),
+            ..Settings::default()
+        };
         assert_eq!(Zone::new(settings).unwrap().node_ttl(), 0);
     }
 
@@ -133,9 +158,27 @@ mod tests {
     fn names_that_dns_cannot_carry_are_refused_by_key() {
         let long = "x".repeat(64);
         for (key, settings) in [
-            ("domain", Settings { domain: format!("{long}."), ..Settings::default() }),
-            ("alt_domain", Settings { alt_domain: "a..b".into(), ..Settings::default() }),
-            ("datacenter", Settings { datacenter: String::new(), ..Settings::default() }),
+            (
+                "domain",
+                Settings {
+                    domain: format!("{long}."),
+                    ..Settings::default()
+                },
+            ),
+            (
+                "alt_domain",
+                Settings {
+                    alt_domain: "a..b".into(),
+                    ..Settings::default()
+                },
+            ),
+            (
+                "datacenter",
+                Settings {
+                    datacenter: String::new(),
+                    ..Settings::default()
+                },
+            ),
         ] {
             let error = Zone::new(settings).unwrap_err().to_string();
             assert!(error.starts_with(key), "{error}");

@@ -45,9 +45,15 @@ async fn pair() -> (UdpSocket, TcpListener) {
 
 async fn udp(server: &DnsServer, ask: &Ask) -> Message {
     let socket = UdpSocket::bind(local()).await.unwrap();
-    socket.send_to(&ask.bytes(), server.local_addr()).await.unwrap();
+    socket
+        .send_to(&ask.bytes(), server.local_addr())
+        .await
+        .unwrap();
     let mut buffer = [0; 65535];
-    let (length, _) = timeout(SOON, socket.recv_from(&mut buffer)).await.expect("an answer in time").unwrap();
+    let (length, _) = timeout(SOON, socket.recv_from(&mut buffer))
+        .await
+        .expect("an answer in time")
+        .unwrap();
     Message::from_vec(&buffer[..length]).unwrap()
 }
 
@@ -55,19 +61,29 @@ async fn exchange(stream: &mut TcpStream, ask: &Ask) -> Message {
     let bytes = ask.bytes();
     stream.write_u16(bytes.len() as u16).await.unwrap();
     stream.write_all(&bytes).await.unwrap();
-    let length = timeout(SOON, stream.read_u16()).await.expect("an answer in time").unwrap();
+    let length = timeout(SOON, stream.read_u16())
+        .await
+        .expect("an answer in time")
+        .unwrap();
     let mut answer = vec![0; length.into()];
     stream.read_exact(&mut answer).await.unwrap();
     Message::from_vec(&answer).unwrap()
 }
 
 async fn tcp(server: &DnsServer, ask: &Ask) -> Message {
-    exchange(&mut TcpStream::connect(server.local_addr()).await.unwrap(), ask).await
+    exchange(
+        &mut TcpStream::connect(server.local_addr()).await.unwrap(),
+        ask,
+    )
+    .await
 }
 
 #[tokio::test]
 async fn datagrams_and_connections_on_one_port() {
-    let settings = Settings { enable_truncate: true, ..Settings::default() };
+    let settings = Settings {
+        enable_truncate: true,
+        ..Settings::default()
+    };
     // An address that no other test takes ports of.
     let (_, server) = server_at(SocketAddr::from(([127, 0, 0, 2], 0)), settings).await;
     let question = ask("dweb.service.consul", "A");
@@ -82,7 +98,13 @@ async fn datagrams_and_connections_on_one_port() {
     let address = server.local_addr();
     server.shutdown().await;
     // The idle connection is closed, and the port is free again.
-    assert_eq!(timeout(SOON, stream.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
+    assert_eq!(
+        timeout(SOON, stream.read(&mut [0; 1]))
+            .await
+            .unwrap()
+            .unwrap(),
+        0
+    );
     UdpSocket::bind(address).await.unwrap();
     TcpListener::bind(address).await.unwrap();
 }
@@ -117,7 +139,9 @@ async fn a_client_cannot_take_all_connections() {
     }
     let mut closed = 0;
     for stream in held.iter_mut().rev().take(16) {
-        let end = timeout(SOON, stream.read(&mut [0; 1])).await.expect("closed at once");
+        let end = timeout(SOON, stream.read(&mut [0; 1]))
+            .await
+            .expect("closed at once");
         closed += usize::from(matches!(end, Ok(0) | Err(_)));
     }
     assert_eq!(closed, 16);
@@ -131,21 +155,47 @@ async fn a_port_in_use_is_named() {
     let (_, first) = server(Settings::default()).await;
     let (_, again) = responder(Catalog::default(), Settings::default());
     let error = bind(first.local_addr(), again.clone()).await.err().unwrap();
-    assert!(matches!(error, BindError::InUse { protocol: "udp", .. }));
-    assert!(error.to_string().contains(&first.local_addr().to_string()), "{error}");
+    assert!(matches!(
+        error,
+        BindError::InUse {
+            protocol: "udp",
+            ..
+        }
+    ));
+    assert!(
+        error.to_string().contains(&first.local_addr().to_string()),
+        "{error}"
+    );
 
     // Free for datagrams is not free for connections.
     let (udp, taken) = pair().await;
     drop(udp);
-    let error = bind(taken.local_addr().unwrap(), again).await.err().unwrap();
-    assert!(matches!(error, BindError::InUse { protocol: "tcp", .. }), "{error}");
+    let error = bind(taken.local_addr().unwrap(), again)
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(
+            error,
+            BindError::InUse {
+                protocol: "tcp",
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_missing_right_says_how_to_get_it() {
     let address = SocketAddr::from(([0, 0, 0, 0], 53));
     let text = BindError::NoRight { address }.to_string();
-    for part in ["0.0.0.0:53", "root", "setcap cap_net_bind_service=+ep", "-dns-port 8600"] {
+    for part in [
+        "0.0.0.0:53",
+        "root",
+        "setcap cap_net_bind_service=+ep",
+        "-dns-port 8600",
+    ] {
         assert!(text.contains(part), "{text}");
     }
 }
@@ -179,7 +229,9 @@ fn answer_to(query: &[u8], manner: Manner, over_tcp: bool) -> Vec<u8> {
     let name = message.queries[0].name().clone();
     let a = |i: u8| Record::from_rdata(name.clone(), 60, RData::A(A::new(198, 51, 100, i)));
     match manner {
-        Manner::Code(ResponseCode::NoError) | Manner::Lies if message.queries[0].query_type() == RecordType::AAAA => {
+        Manner::Code(ResponseCode::NoError) | Manner::Lies
+            if message.queries[0].query_type() == RecordType::AAAA =>
+        {
             let ip = RData::AAAA(AAAA("2001:db8::99".parse().unwrap()));
             message.add_answer(Record::from_rdata(name.clone(), 60, ip));
         }
@@ -193,8 +245,16 @@ fn answer_to(query: &[u8], manner: Manner, over_tcp: bool) -> Vec<u8> {
         Manner::Truncates | Manner::TruncatesOnly => message.metadata.truncation = true,
         Manner::Alias => {
             let real = Name::from_str("real.example.org.").unwrap();
-            message.add_answer(Record::from_rdata(name.clone(), 60, RData::CNAME(CNAME(real.clone()))));
-            message.add_answer(Record::from_rdata(real, 60, RData::A(A::new(198, 51, 100, 9))));
+            message.add_answer(Record::from_rdata(
+                name.clone(),
+                60,
+                RData::CNAME(CNAME(real.clone())),
+            ));
+            message.add_answer(Record::from_rdata(
+                real,
+                60,
+                RData::A(A::new(198, 51, 100, 9)),
+            ));
         }
         Manner::Silent => {}
     }
@@ -246,7 +306,10 @@ async fn recursor(manner: Manner) -> Recursor {
     Recursor { address, asked }
 }
 
-async fn with_recursors(manners: &[Manner], strategy: RecursorStrategy) -> (Vec<Recursor>, Arc<Catalog>, DnsServer) {
+async fn with_recursors(
+    manners: &[Manner],
+    strategy: RecursorStrategy,
+) -> (Vec<Recursor>, Arc<Catalog>, DnsServer) {
     let mut recursors = Vec::new();
     for manner in manners {
         recursors.push(recursor(*manner).await);
@@ -277,7 +340,10 @@ async fn foreign_names_go_to_the_first_recursor_that_answers() {
     let question = ask("www.example.org", "A");
     assert_eq!(lines(&udp(&server, &question).await), ANSWER);
     assert_eq!(lines(&tcp(&server, &question.clone().tcp()).await), ANSWER);
-    let asked: Vec<usize> = recursors.iter().map(|r| r.asked.load(Ordering::Relaxed)).collect();
+    let asked: Vec<usize> = recursors
+        .iter()
+        .map(|r| r.asked.load(Ordering::Relaxed))
+        .collect();
     assert_eq!(asked, [2, 2, 2, 2, 0]);
     // Our own names stay here, and say that there is recursion.
     let own = udp(&server, &ask("t0.dweb.service.consul", "A")).await;
@@ -289,14 +355,20 @@ async fn foreign_names_go_to_the_first_recursor_that_answers() {
 async fn there_is_no_such_name_is_an_answer() {
     let nx = Manner::Code(ResponseCode::NXDomain);
     let (recursors, _, server) = with_recursors(&[nx, GOOD], RecursorStrategy::Sequential).await;
-    assert_eq!(lines(&udp(&server, &ask("no.example.org", "A")).await), ["NXDomain rd ra"]);
+    assert_eq!(
+        lines(&udp(&server, &ask("no.example.org", "A")).await),
+        ["NXDomain rd ra"]
+    );
     assert_eq!(recursors[1].asked.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
 async fn when_all_fail_so_do_we() {
-    let (_, _, server) =
-        with_recursors(&[Manner::Silent, Manner::Code(ResponseCode::ServFail)], RecursorStrategy::Random).await;
+    let (_, _, server) = with_recursors(
+        &[Manner::Silent, Manner::Code(ResponseCode::ServFail)],
+        RecursorStrategy::Random,
+    )
+    .await;
     let reply = udp(&server, &ask("www.example.org", "A").edns(1232)).await;
     assert_eq!(lines(&reply), ["ServFail rd ra"]);
     assert!(reply.edns.is_some());
@@ -305,11 +377,22 @@ async fn when_all_fail_so_do_we() {
 #[tokio::test]
 async fn a_closed_port_is_no_reason_to_wait() {
     // Bound and dropped: nobody listens there now.
-    let nobody = UdpSocket::bind("127.0.0.3:0").await.unwrap().local_addr().unwrap();
+    let nobody = UdpSocket::bind("127.0.0.3:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let good = recursor(GOOD).await;
-    let settings = Settings { recursors: vec![nobody, good.address], ..Settings::default() };
+    let settings = Settings {
+        recursors: vec![nobody, good.address],
+        ..Settings::default()
+    };
     let (_, server) = server(settings).await;
-    let reply = timeout(Duration::from_millis(1500), udp(&server, &ask("www.example.org", "A"))).await;
+    let reply = timeout(
+        Duration::from_millis(1500),
+        udp(&server, &ask("www.example.org", "A")),
+    )
+    .await;
     assert_eq!(lines(&reply.expect("sooner than a time-out")), ANSWER);
 }
 
@@ -319,7 +402,10 @@ async fn random_order_asks_them_all_now_and_then() {
     for _ in 0..60 {
         udp(&server, &ask("www.example.org", "A")).await;
     }
-    let asked: Vec<usize> = recursors.iter().map(|r| r.asked.load(Ordering::Relaxed)).collect();
+    let asked: Vec<usize> = recursors
+        .iter()
+        .map(|r| r.asked.load(Ordering::Relaxed))
+        .collect();
     assert_eq!(asked.iter().sum::<usize>(), 60);
     assert!(asked.iter().all(|n| *n > 5), "{asked:?}");
 }
@@ -329,32 +415,57 @@ async fn truncated_answers_are_fetched_over_tcp() {
     let (_, _, server) = with_recursors(&[Manner::Truncates], RecursorStrategy::Sequential).await;
     let question = ask("www.example.org", "A");
     let whole = tcp(&server, &question.clone().tcp()).await;
-    assert_eq!((whole.answers.len(), whole.metadata.truncation), (20, false));
+    assert_eq!(
+        (whole.answers.len(), whole.metadata.truncation),
+        (20, false)
+    );
     let whole = udp(&server, &question.clone().edns(1232)).await;
-    assert_eq!((whole.answers.len(), whole.metadata.truncation), (20, false));
+    assert_eq!(
+        (whole.answers.len(), whole.metadata.truncation),
+        (20, false)
+    );
     // Twenty addresses of sixteen bytes fit into 512, two hundred would not.
-    let long = ask(&format!("{}.{}.{}.example.org", "a".repeat(60), "b".repeat(60), "c".repeat(60)), "A");
+    let long = ask(
+        &format!(
+            "{}.{}.{}.example.org",
+            "a".repeat(60),
+            "b".repeat(60),
+            "c".repeat(60)
+        ),
+        "A",
+    );
     let part = udp(&server, &long).await;
     assert_eq!((part.answers.len(), part.metadata.truncation), (0, true));
 
-    let (_, _, server) = with_recursors(&[Manner::TruncatesOnly], RecursorStrategy::Sequential).await;
+    let (_, _, server) =
+        with_recursors(&[Manner::TruncatesOnly], RecursorStrategy::Sequential).await;
     assert!(udp(&server, &question).await.metadata.truncation);
 }
 
 #[tokio::test]
 async fn unknown_addresses_go_to_the_recursors() {
-    let (recursors, _, server) = with_recursors(&[Manner::Code(ResponseCode::NXDomain)], RecursorStrategy::Sequential).await;
+    let (recursors, _, server) = with_recursors(
+        &[Manner::Code(ResponseCode::NXDomain)],
+        RecursorStrategy::Sequential,
+    )
+    .await;
     let reply = udp(&server, &ask("9.9.9.99.in-addr.arpa", "PTR")).await;
     assert_eq!(lines(&reply), ["NXDomain rd ra"]);
     let reply = udp(&server, &ask("1.0.20.10.in-addr.arpa", "PTR")).await;
-    assert_eq!(lines(&reply)[1], "ans 1.0.20.10.in-addr.arpa. 0 PTR dn-0.node.dc1.consul.");
+    assert_eq!(
+        lines(&reply)[1],
+        "ans 1.0.20.10.in-addr.arpa. 0 PTR dn-0.node.dc1.consul."
+    );
     assert_eq!(recursors[0].asked.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
 async fn names_of_services_are_resolved() {
     let (_, catalog, server) = with_recursors(&[Manner::Alias], RecursorStrategy::Sequential).await;
-    let row = |id: &str| lictor_wire::NodeService { address: format!("{id}.example.org").into(), ..service(id, "ext", 443) };
+    let row = |id: &str| lictor_wire::NodeService {
+        address: format!("{id}.example.org").into(),
+        ..service(id, "ext", 443)
+    };
     catalog.service("e1", "10.60.0.1", row("one"));
     catalog.node("e2", "two.example.org", &[]);
     assert_eq!(
@@ -375,7 +486,13 @@ async fn names_of_services_are_resolved() {
             "add real.example.org. 0 A 198.51.100.9",
         ]
     );
-    assert_eq!(udp(&server, &ask("e2.node.consul", "A")).await.answers.len(), 3);
+    assert_eq!(
+        udp(&server, &ask("e2.node.consul", "A"))
+            .await
+            .answers
+            .len(),
+        3
+    );
     // One with an address of its own answers alone.
     catalog.service("e3", "10.60.0.3", service("three", "ext", 443));
     assert_eq!(
@@ -387,11 +504,17 @@ async fn names_of_services_are_resolved() {
 #[tokio::test]
 async fn a_service_behind_a_name_has_ipv6_too() {
     let (_, catalog, server) = with_recursors(&[GOOD], RecursorStrategy::Sequential).await;
-    let row = lictor_wire::NodeService { address: "one.example.org".into(), ..service("x", "ext", 443) };
+    let row = lictor_wire::NodeService {
+        address: "one.example.org".into(),
+        ..service("x", "ext", 443)
+    };
     catalog.service("e1", "10.60.0.1", row);
     assert_eq!(
         lines(&udp(&server, &ask("ext.service.consul", "AAAA")).await)[1..],
-        ["ans ext.service.consul. 0 CNAME one.example.org.", "ans one.example.org. 0 AAAA 2001:db8::99"]
+        [
+            "ans ext.service.consul. 0 CNAME one.example.org.",
+            "ans one.example.org. 0 AAAA 2001:db8::99"
+        ]
     );
 }
 
@@ -412,13 +535,28 @@ async fn pending_answers_have_a_bound() {
     }
     // Those over the bound fail at once, the others wait.
     for _ in 512..600 {
-        let reply = timeout(SOON, pending.join_next()).await.expect("at once").unwrap().unwrap();
+        let reply = timeout(SOON, pending.join_next())
+            .await
+            .expect("at once")
+            .unwrap()
+            .unwrap();
         assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
     }
     assert_eq!((pending.len(), responder.stats().overloaded), (512, 88));
-    assert_eq!(ask("dweb.service.consul", "A").send(&responder).await.answers.len(), 3);
+    assert_eq!(
+        ask("dweb.service.consul", "A")
+            .send(&responder)
+            .await
+            .answers
+            .len(),
+        3
+    );
     // Who gave up makes room.
     pending.shutdown().await;
-    let again = timeout(Duration::from_millis(50), ask("www.example.org", "A").send(&responder)).await;
+    let again = timeout(
+        Duration::from_millis(50),
+        ask("www.example.org", "A").send(&responder),
+    )
+    .await;
     assert!(again.is_err() && responder.stats().overloaded == 88);
 }

@@ -47,6 +47,19 @@ async fn requests_that_are_none_are_refused_in_gos_words() {
     assert_eq!(server.raw("NONSENSE\r\n\r\n").await, bad);
     // A TLS client on a plain port is told at once, not when it has waited long enough.
     assert_eq!(server.raw(b"\x16\x03\x01\x02\x00").await, bad);
+    // What follows is not read, and does not make the client's kernel throw the answer away.
+    let mut client = server.connect().await;
+    client
+        .send(format!("NONSENSE\r\n\r\n{}", "more ".repeat(60_000)))
+        .await;
+    assert_eq!(client.rest().await, bad);
+    assert_eq!(
+        server.server.counters().open,
+        1,
+        "it still takes what comes"
+    );
+    drop(client);
+    server.until_open(0).await;
     // After a good request too, whose answer comes first.
     let both = server.raw(format!("{GET}NONSENSE\r\n\r\n")).await;
     assert!(both.starts_with("HTTP/1.1 200 OK\r\n"), "{both}");
@@ -275,6 +288,11 @@ async fn an_unread_body_does_not_end_the_connection_unless_it_is_large() {
     let answer = client.rest().await;
     assert!(answer.contains("Connection: close"), "{answer}");
     assert!(answer.ends_with("PUT /a HTTP/1.1"), "{answer}");
+    assert_eq!(
+        server.server.counters().open,
+        1,
+        "it still takes what comes"
+    );
 }
 
 #[tokio::test]
@@ -355,7 +373,8 @@ async fn a_client_that_has_closed_its_side_gets_its_answer() {
     client.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").await;
     client.0.shutdown().await.expect("half closed");
     server.begun().await;
-    // The server has seen the end of the stream by now, or sees it before it answers.
+    // Time for the server to see the end of the stream: with less, the test would only be milder.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     server.shared.go.add_permits(1);
     let answer = client.rest().await;
     assert!(answer.ends_with("\r\n\r\nwaited"), "{answer}");

@@ -165,6 +165,35 @@ async fn the_end_answers_what_has_begun() {
     assert_eq!(server.server.counters().open, 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_end_of_many_at_once() {
+    for _ in 0..5 {
+        let server = start(limited(0));
+        let (mut idle, mut busy) = (vec![], vec![]);
+        for _ in 0..50 {
+            idle.push(server.connect().await);
+            busy.push(server.connect().await);
+        }
+        for client in &mut busy {
+            client.send(WAIT).await;
+        }
+        soon(server.shared.begun.acquire_many(50))
+            .await
+            .expect("open")
+            .forget();
+        let handle = server.server.clone();
+        let shutdown = tokio::spawn(async move { handle.shutdown(common::PATIENCE).await });
+        for client in &mut idle {
+            assert_eq!(client.rest().await, "");
+        }
+        server.shared.go.add_permits(50);
+        for client in &mut busy {
+            assert!(client.rest().await.ends_with("waited"));
+        }
+        assert_eq!(soon(shutdown).await.expect("no panic"), Drained { cut: 0 });
+    }
+}
+
 #[tokio::test]
 async fn the_end_has_a_deadline() {
     let server = start(quick());

@@ -1,3 +1,14 @@
 //! What the interfaces do, one area a file.
 
+mod agent_services;
+mod blocking;
+mod catalog;
+mod checks;
+mod cli;
+mod config;
+mod dns;
+mod filter;
+mod health;
+mod http;
 mod kv;
+mod sessions;

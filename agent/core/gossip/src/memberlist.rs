@@ -57,6 +57,13 @@ pub enum Exchange {
     Peek(u64),
 }
 
+impl Exchange {
+    /// Whether two pools may become one by it: then the rules of merging are asked.
+    const fn is_join(self) -> bool {
+        matches!(self, Self::Join { .. } | Self::Reconnect)
+    }
+}
+
 /// What memberlist asks of, and tells to, the layer above.
 pub trait Delegate {
     /// May this node be known at all?
@@ -199,7 +206,7 @@ pub struct Memberlist {
     health: u32,
     probe: Option<probe::Round>,
     probe_pending: bool,
-    reap_horizon: Time,
+    reap_horizon: Option<Time>,
     relays: BTreeMap<u32, Relay>,
     paused: Duration,
     leaving: bool,
@@ -232,7 +239,7 @@ impl Memberlist {
             health: 0,
             probe: None,
             probe_pending: false,
-            reap_horizon: Time::ZERO,
+            reap_horizon: None,
             relays: BTreeMap::new(),
             paused: Duration::ZERO,
             leaving: false,
@@ -518,6 +525,14 @@ impl Memberlist {
         let others = self.table.live_others() > 0;
         self.dead(d, now, &goodbye, others.then_some(token));
         others
+    }
+
+    /// The addresses of up to `count` random alive nodes that understand this protocol.
+    pub fn random_peers(&mut self, count: usize, protocol: u8) -> Vec<SocketAddr> {
+        let ids = self.table.random_alive(&mut self.rng, count, None);
+        let nodes = ids.iter().filter_map(|id| self.table.get(*id));
+        let able = nodes.filter(|node| node.versions.max() >= protocol);
+        able.filter_map(|node| node.addr(self.identity.advertise.port())).collect()
     }
 
     /// Whether we are leaving or have left.

@@ -239,15 +239,23 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Neither, or no more bytes.
     pub fn raw(&mut self) -> Result<&'a [u8], ReadError> {
-        let len = match self.byte()? {
-            0xc0 => 0,
-            byte @ 0xa0..=0xbf => usize::from(byte & 0x1f),
-            0xd9 | 0xc4 => self.len(1)?,
-            0xda | 0xc5 => self.len(2)?,
-            0xdb | 0xc6 => self.len(4)?,
-            byte => return Err(ReadError::Type(byte)),
-        };
+        let len = self.raw_len()?;
         self.take(len)
+    }
+
+    /// The length of text or bytes that follow.
+    ///
+    /// # Errors
+    /// Neither, or no more bytes.
+    pub fn raw_len(&mut self) -> Result<usize, ReadError> {
+        match self.byte()? {
+            0xc0 => Ok(0),
+            byte @ 0xa0..=0xbf => Ok(usize::from(byte & 0x1f)),
+            0xd9 | 0xc4 => self.len(1),
+            0xda | 0xc5 => self.len(2),
+            0xdb | 0xc6 => self.len(4),
+            byte => Err(ReadError::Type(byte)),
+        }
     }
 
     /// Text.

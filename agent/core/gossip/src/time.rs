@@ -4,7 +4,7 @@
 //! a simulator that invents time, need a type of their own.
 
 use std::fmt;
-use std::ops::{Add, Sub};
+use std::ops::Add;
 use std::time::Duration;
 
 /// A moment: nanoseconds since the driver's start. Monotonic; has nothing to do with wall clocks.
@@ -35,6 +35,12 @@ impl Time {
         Duration::from_nanos(self.0)
     }
 
+    /// The moment this long before; `None` before the start.
+    #[must_use]
+    pub fn checked_sub(self, duration: Duration) -> Option<Self> {
+        self.0.checked_sub(nanos(duration)).map(Self)
+    }
+
     /// Time passed since `earlier`, zero if that lies in the future.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
@@ -51,13 +57,6 @@ impl Add<Duration> for Time {
     type Output = Self;
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(nanos(duration)))
-    }
-}
-
-impl Sub<Duration> for Time {
-    type Output = Self;
-    fn sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(nanos(duration)))
     }
 }
 

@@ -11,7 +11,7 @@ pub struct Timers<K> {
     due: BTreeSet<(Time, K)>,
 }
 
-impl<K: Ord + Copy> Timers<K> {
+impl<K: Ord> Timers<K> {
     /// No timers.
     pub fn new() -> Self {
         Self { due: BTreeSet::new() }
@@ -34,11 +34,10 @@ impl<K: Ord + Copy> Timers<K> {
 
     /// Takes the next timer that is due, with how late it is.
     pub fn pop(&mut self, now: Time) -> Option<(K, Duration)> {
-        let (at, key) = *self.due.first()?;
-        if at > now {
+        if self.due.first()?.0 > now {
             return None;
         }
-        self.due.remove(&(at, key));
+        let (at, key) = self.due.pop_first()?;
         Some((key, now.since(at)))
     }
 }

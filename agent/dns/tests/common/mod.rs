@@ -6,7 +6,9 @@ use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsOption};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use lictor_dns::{Found, Lookup, Responder, Settings, Source, SourceError, Transport};
 use lictor_state::{Changes, Command, Entry, Outcome, State, View};
-use lictor_wire::{DeregisterRequest, HealthCheck, NodeService, RegisterRequest, Status, Str, StrMap};
+use lictor_wire::{
+    DeregisterRequest, HealthCheck, NodeService, RegisterRequest, Status, Str, StrMap,
+};
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,22 +85,40 @@ impl Catalog {
     }
 
     pub fn deregister(&self, node: &str, service_id: &str) {
-        let request = DeregisterRequest { node: node.into(), service_id: service_id.into(), ..Default::default() };
+        let request = DeregisterRequest {
+            node: node.into(),
+            service_id: service_id.into(),
+            ..Default::default()
+        };
         self.apply(Command::Deregister(request));
     }
 
     pub fn node(&self, name: &str, address: &str, meta: &[(&str, &str)]) {
         let node_meta = (!meta.is_empty()).then(|| meta.iter().copied().collect::<StrMap>());
-        self.register(RegisterRequest { node_meta, ..node(name, address) });
+        self.register(RegisterRequest {
+            node_meta,
+            ..node(name, address)
+        });
     }
 
     pub fn service(&self, name: &str, address: &str, service: NodeService) {
-        self.register(RegisterRequest { service: Some(Box::new(service)), ..node(name, address) });
+        self.register(RegisterRequest {
+            service: Some(Box::new(service)),
+            ..node(name, address)
+        });
     }
 
     pub fn check(&self, name: &str, address: &str, service_id: &str, id: &str, status: Status) {
-        let check = HealthCheck { check_id: id.into(), service_id: service_id.into(), status, ..Default::default() };
-        self.register(RegisterRequest { check: Some(Box::new(check)), ..node(name, address) });
+        let check = HealthCheck {
+            check_id: id.into(),
+            service_id: service_id.into(),
+            status,
+            ..Default::default()
+        };
+        self.register(RegisterRequest {
+            check: Some(Box::new(check)),
+            ..node(name, address)
+        });
     }
 
     /// The agent that the recorded answers come from.
@@ -123,11 +143,21 @@ impl Catalog {
 }
 
 fn node(name: &str, address: &str) -> RegisterRequest {
-    RegisterRequest { node: name.into(), address: address.into(), datacenter: "dc1".into(), ..Default::default() }
+    RegisterRequest {
+        node: name.into(),
+        address: address.into(),
+        datacenter: "dc1".into(),
+        ..Default::default()
+    }
 }
 
 pub fn service(id: &str, name: &str, port: i64) -> NodeService {
-    NodeService { id: id.into(), service: name.into(), port, ..Default::default() }
+    NodeService {
+        id: id.into(),
+        service: name.into(),
+        port,
+        ..Default::default()
+    }
 }
 
 /// A question, with what the tests vary.
@@ -189,15 +219,25 @@ impl Ask {
     }
 
     pub async fn send(&self, responder: &Responder) -> Message {
-        let answer = responder.respond(&self.bytes(), client(), self.transport).await.expect("an answer");
+        let answer = responder
+            .respond(&self.bytes(), client(), self.transport)
+            .await
+            .expect("an answer");
         if self.transport == Transport::Udp {
-            assert!(answer.len() <= usize::from(self.edns.unwrap_or(512)), "{} bytes", answer.len());
+            assert!(
+                answer.len() <= usize::from(self.edns.unwrap_or(512)),
+                "{} bytes",
+                answer.len()
+            );
         }
         let message = Message::from_vec(&answer).unwrap();
         assert_eq!(message.metadata.id, 4711);
         assert_eq!(message.queries.len(), 1);
         let asked = Message::from_vec(&self.bytes()).unwrap();
-        assert!(message.queries[0].name().eq_case(asked.queries[0].name()), "the question keeps its case");
+        assert!(
+            message.queries[0].name().eq_case(asked.queries[0].name()),
+            "the question keeps its case"
+        );
         assert_eq!(message.queries[0].query_type(), self.kind);
         assert_eq!(u16::from(message.queries[0].query_class()), self.class);
         assert_eq!(message.edns.is_some(), self.edns.is_some());
@@ -224,9 +264,16 @@ pub fn lines(message: &Message) -> Vec<String> {
         }
     }
     let mut out = vec![head];
-    let sections = [("ans", &message.answers), ("aut", &message.authorities), ("add", &message.additionals)];
+    let sections = [
+        ("ans", &message.answers),
+        ("aut", &message.authorities),
+        ("add", &message.additionals),
+    ];
     for (section, records) in sections {
-        let mut rows: Vec<String> = records.iter().map(|r| format!("{section} {}", line(r))).collect();
+        let mut rows: Vec<String> = records
+            .iter()
+            .map(|r| format!("{section} {}", line(r)))
+            .collect();
         rows.sort();
         out.extend(rows);
     }
@@ -241,18 +288,33 @@ fn line(record: &Record) -> String {
         RData::CNAME(name) => name.0.to_string(),
         RData::NS(name) => name.0.to_string(),
         RData::PTR(name) => name.0.to_string(),
-        RData::SRV(srv) => format!("{} {} {} {}", srv.priority, srv.weight, srv.port, srv.target),
+        RData::SRV(srv) => format!(
+            "{} {} {} {}",
+            srv.priority, srv.weight, srv.port, srv.target
+        ),
         RData::SOA(soa) => {
             assert!(soa.serial > 1_600_000_000, "the serial is the time");
-            format!("{} {} {} {} {} {}", soa.mname, soa.rname, soa.refresh, soa.retry, soa.expire, soa.minimum)
+            format!(
+                "{} {} {} {} {} {}",
+                soa.mname, soa.rname, soa.refresh, soa.retry, soa.expire, soa.minimum
+            )
         }
         RData::TXT(txt) => {
-            let texts: Vec<_> = txt.txt_data.iter().map(|t| String::from_utf8_lossy(t).into_owned()).collect();
+            let texts: Vec<_> = txt
+                .txt_data
+                .iter()
+                .map(|t| String::from_utf8_lossy(t).into_owned())
+                .collect();
             format!("{texts:?}")
         }
         other => panic!("{other:?}"),
     };
-    format!("{} {} {} {data}", record.name, record.ttl, record.record_type())
+    format!(
+        "{} {} {} {data}",
+        record.name,
+        record.ttl,
+        record.record_type()
+    )
 }
 
 pub fn responder(catalog: Catalog, settings: Settings) -> (Arc<Catalog>, Arc<Responder>) {
@@ -263,3 +325,26 @@ pub fn responder(catalog: Catalog, settings: Settings) -> (Arc<Catalog>, Arc<Res
 
 /// The SOA record of the usual domain.
 pub const SOA: &str = "aut consul. 0 SOA ns.consul. hostmaster.consul. 3600 600 86400 0";
+
+/// Asks each question and compares the answer with the lines expected.
+pub async fn table(responder: &Responder, rows: &[(&str, &str, &[&str])]) {
+    for (name, kind, expected) in rows {
+        assert_eq!(
+            ask(name, kind).lines(responder).await,
+            *expected,
+            "{kind} {name}"
+        );
+    }
+}
+
+/// A responder with the usual settings and the usual first node.
+pub fn plain() -> (Arc<Catalog>, Arc<Responder>) {
+    let (catalog, responder) = responder(Catalog::default(), Settings::default());
+    catalog.parity_node();
+    (catalog, responder)
+}
+
+/// The first line of an answer.
+pub const OK: &str = "NoError aa rd";
+/// There is no such name.
+pub const NX: &[&str] = &["NXDomain aa rd", SOA];

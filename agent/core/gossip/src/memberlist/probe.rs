@@ -33,7 +33,7 @@ impl Memberlist {
     pub(super) fn probe_tick(&mut self, d: &mut dyn Delegate, now: Time) {
         self.timers.set(now + self.config.probe_interval, Timer::Probe);
         for _ in 0..REAP_BATCH {
-            if !self.table.reap_one(self.reap_horizon) {
+            if !self.reap_horizon.is_some_and(|horizon| self.table.reap_one(horizon)) {
                 break;
             }
         }
@@ -51,7 +51,7 @@ impl Memberlist {
         }
         let (target, wrapped) = self.table.next_probe(&mut self.rng);
         if wrapped {
-            self.reap_horizon = now - self.config.gossip_to_the_dead;
+            self.reap_horizon = now.checked_sub(self.config.gossip_to_the_dead);
         }
         let Some(target) = target else { return };
         let Some(node) = self.table.get(target) else { return };

@@ -141,16 +141,7 @@ impl Memberlist {
             d.note(Note::Refuted { from: accusation.from.clone() });
             return self.refute(d, accusation.incarnation);
         }
-        let config = &self.config;
-        let mut suspicion = Suspicion::new(
-            now,
-            accusation.from.clone(),
-            config.suspicion_mult,
-            config.suspicion_max_mult,
-            self.table.len(),
-            config.probe_interval,
-        );
-        suspicion.paused = self.paused;
+        let suspicion = Suspicion::new(now, accusation.from.clone(), self.table.len(), &self.config, self.paused);
         self.timers.set(suspicion.deadline(), Timer::Suspicion(id));
         if let Some(node) = self.table.get_mut(id) {
             node.incarnation = accusation.incarnation;
@@ -165,12 +156,12 @@ impl Memberlist {
         let paused = self.paused;
         let Some(node) = self.table.get_mut(id) else { return };
         let Some(suspicion) = &mut node.suspicion else { return };
-        if suspicion.paused < paused {
+        if suspicion.extend(paused) {
             // Time in which we could not hear an objection does not count.
-            let lost = paused.saturating_sub(suspicion.paused);
-            suspicion.paused = paused;
-            let longest = self.config.probe_interval * 30;
-            self.timers.set(now + lost.min(longest), Timer::Suspicion(id));
+            self.timers.set(suspicion.deadline(), Timer::Suspicion(id));
+            return;
+        }
+        if now < suspicion.deadline() {
             return;
         }
         if node.state != State::Suspect {

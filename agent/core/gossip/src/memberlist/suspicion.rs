@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::time::Time;
 
 /// log10(n), at least 1, in thousandths.
@@ -42,26 +43,37 @@ pub struct Suspicion {
     wanted: usize,
     /// The first accuser, then those who confirmed.
     accusers: Vec<Arc<str>>,
-    /// How much of its life the node that suspects was paused, when the suspicion began.
-    pub paused: Duration,
+    /// How much of its life the node that suspects was paused, as far as this suspicion knows.
+    paused: Duration,
+    /// Time given for pauses.
+    extension: Duration,
 }
 
 impl Suspicion {
     /// Starts one in a pool of `n` known nodes.
-    pub fn new(start: Time, from: Arc<str>, mult: u32, max_mult: u32, n: usize, probe_interval: Duration) -> Self {
-        let min = suspicion_min(mult, n, probe_interval);
-        let mut wanted = mult.saturating_sub(2) as usize;
+    pub fn new(start: Time, from: Arc<str>, n: usize, config: &Config, paused: Duration) -> Self {
+        let min = suspicion_min(config.suspicion_mult, n, config.probe_interval);
+        let mut wanted = config.suspicion_mult.saturating_sub(2) as usize;
         // Too few others to confirm: waiting for them would only delay.
         if n < wanted + 2 {
             wanted = 0;
         }
-        let max = if wanted == 0 { min } else { min * max_mult };
-        Self { start, min, max, wanted, accusers: vec![from], paused: Duration::ZERO }
+        let max = if wanted == 0 { min } else { min * config.suspicion_max_mult };
+        Self { start, min, max, wanted, accusers: vec![from], paused, extension: Duration::ZERO }
     }
 
     /// When the suspicion becomes a verdict.
     pub fn deadline(&self) -> Time {
-        self.start + self.timeout(self.accusers.len() - 1)
+        self.start + self.timeout(self.accusers.len() - 1) + self.extension
+    }
+
+    /// Gives back the time in which the node that suspects was paused, given all its pauses so far:
+    /// true if there was any, and the deadline is later now.
+    pub fn extend(&mut self, paused: Duration) -> bool {
+        let lost = paused.saturating_sub(self.paused);
+        self.paused = paused;
+        self.extension = self.extension.saturating_add(lost);
+        !lost.is_zero()
     }
 
     /// The whole duration after this many confirmations.
@@ -85,10 +97,6 @@ impl Suspicion {
         true
     }
 
-    /// Accusers, the first one included.
-    pub fn accusers(&self) -> usize {
-        self.accusers.len()
-    }
 }
 
 #[cfg(test)]
@@ -96,6 +104,11 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn suspicion(mult: u32, n: usize) -> Suspicion {
+        let config = Config { suspicion_mult: mult, ..Config::lan() };
+        Suspicion::new(Time::from_millis(500), name(0), n, &config, SECOND)
+    }
 
     fn name(number: usize) -> Arc<str> {
         format!("n{number}").into()
@@ -117,7 +130,7 @@ mod tests {
 
     #[test]
     fn confirmations_shorten_it_and_stop_counting() {
-        let mut it = Suspicion::new(Time::from_millis(500), name(0), 5, 6, 100, SECOND);
+        let mut it = suspicion(5, 100);
         let at = |millis| Time::from_millis(500) + Duration::from_millis(millis);
         assert_eq!(it.deadline(), at(60_000));
         assert!(!it.confirm(&name(0)), "the accuser is no witness");
@@ -134,9 +147,18 @@ mod tests {
 
     #[test]
     fn in_a_small_pool_nobody_can_confirm() {
-        let it = Suspicion::new(Time::ZERO, name(0), 4, 6, 3, SECOND);
-        assert_eq!(it.deadline(), Time::from_millis(4000));
-        let it = Suspicion::new(Time::ZERO, name(0), 4, 6, 4, SECOND);
-        assert_eq!(it.deadline(), Time::from_millis(24_000));
+        assert_eq!(suspicion(4, 3).deadline(), Time::from_millis(4500));
+        assert_eq!(suspicion(4, 4).deadline(), Time::from_millis(24_500));
+    }
+
+    #[test]
+    fn pauses_are_given_back_once() {
+        let mut it = suspicion(4, 3);
+        assert!(!it.extend(SECOND));
+        assert!(it.extend(3 * SECOND));
+        assert!(!it.extend(3 * SECOND));
+        assert_eq!(it.deadline(), Time::from_millis(6500));
+        assert!(it.extend(1000 * SECOND));
+        assert_eq!(it.deadline(), Time::from_millis(1_003_500));
     }
 }

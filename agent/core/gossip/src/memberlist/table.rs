@@ -161,7 +161,7 @@ impl Table {
         self.get(self.own?)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Node> {
+    pub fn iter(&self) -> impl Iterator<Item = &Node> + Clone {
         self.by_name.values().filter_map(|id| self.get(*id))
     }
 
@@ -376,7 +376,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use proptest::prelude::proptest;
 
     fn new(name: &str) -> NewNode {
         NewNode {
@@ -464,7 +464,7 @@ mod tests {
                     (_, 4) => { table.next_probe(&mut rng); }
                     _ => {
                         table.random_gossip(&mut rng, 2, Duration::from_millis(5), now);
-                        table.reap_one(now - Duration::from_millis(20));
+                        now.checked_sub(Duration::from_millis(20)).map(|horizon| table.reap_one(horizon));
                     }
                 }
                 table.check();
