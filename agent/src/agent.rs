@@ -1,5 +1,6 @@
 //! The parts of an agent, started in order and stopped in reverse.
 
+use crate::aliases::Aliases;
 use crate::events::Events;
 use crate::http::{self, AnswerCache};
 use crate::leader::{self, Leader};
@@ -9,7 +10,6 @@ use crate::local::plan::Identity;
 use crate::local::{self, Files, Local, Source};
 use crate::metrics::Metrics;
 use crate::store::{Store, unix_ms};
-use crate::aliases::Aliases;
 use crate::watches::Watching;
 use crate::{node_id, registrar};
 use arc_swap::ArcSwap;
@@ -119,9 +119,18 @@ impl Shared {
     /// Whether and when the leader was heard.
     pub fn leader_contact(&self) -> Contact {
         match self.store.consensus() {
-            Some(consensus) if consensus.is_leader() => Contact { known: true, last_contact_ms: 0 },
-            Some(consensus) => Contact { known: consensus.status().leader.is_some(), last_contact_ms: 0 },
-            None => Contact { known: false, last_contact_ms: 0 },
+            Some(consensus) if consensus.is_leader() => Contact {
+                known: true,
+                last_contact_ms: 0,
+            },
+            Some(consensus) => Contact {
+                known: consensus.status().leader.is_some(),
+                last_contact_ms: 0,
+            },
+            None => Contact {
+                known: false,
+                last_contact_ms: 0,
+            },
         }
     }
 
@@ -133,7 +142,11 @@ impl Shared {
     /// What this agent says of its node.
     pub fn identity(&self) -> Identity {
         let config = self.config();
-        let mut meta: StrMap = config.node_meta.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let mut meta: StrMap = config
+            .node_meta
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
         meta.insert("consul-network-segment", "");
         meta.insert("consul-version", crate::version::COMPATIBLE);
         Identity {
@@ -141,7 +154,11 @@ impl Shared {
             name: self.node_name.clone(),
             address: config.advertise.lan.to_string().into(),
             datacenter: self.datacenter.clone(),
-            tagged_addresses: config.tagged_addresses.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+            tagged_addresses: config
+                .tagged_addresses
+                .iter()
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .collect(),
             meta,
         }
     }
@@ -153,13 +170,20 @@ impl Shared {
 
     /// Does what may wait for a disk. Without a data directory nothing does.
     pub fn on_disk<T>(&self, work: impl FnOnce() -> T) -> T {
-        if self.data_dir.is_some() { tokio::task::block_in_place(work) } else { work() }
+        if self.data_dir.is_some() {
+            tokio::task::block_in_place(work)
+        } else {
+            work()
+        }
     }
 
     /// Reads the configuration again and applies what may change while running.
     pub async fn reload(self: &Arc<Shared>) -> Result<(), String> {
         let _one = self.reloading.lock().await;
-        let loaded = self.loader.load().map_err(|e| format!("Failed reloading configuration: {e}"))?;
+        let loaded = self
+            .loader
+            .load()
+            .map_err(|e| format!("Failed reloading configuration: {e}"))?;
         for warning in &loaded.warnings {
             tracing::warn!(target: "agent", "{warning}");
         }
@@ -177,7 +201,8 @@ impl Shared {
         self.live.store(Arc::new(Live::of(&new)));
         self.http_limits.set(http_limits(&new));
         self.log.set_level(log_level(&new));
-        self.local.configure(new.check_update_interval.to_std(), new.discard_check_output);
+        self.local
+            .configure(new.check_update_interval.to_std(), new.discard_check_output);
         if let Some(dns) = self.dns.get() {
             crate::dns::reload(dns, &new);
         }
@@ -252,7 +277,9 @@ fn log_level(config: &Config) -> lictor_log::Level {
 fn http_limits(config: &Config) -> LimitValues {
     LimitValues {
         max_conns_per_client: usize::try_from(config.limits.http_max_conns_per_client).unwrap_or(0),
-        max_header_bytes: LimitValues::header_bytes(i64::try_from(config.http.max_header_bytes).unwrap_or(0)),
+        max_header_bytes: LimitValues::header_bytes(
+            i64::try_from(config.http.max_header_bytes).unwrap_or(0),
+        ),
         https_handshake_timeout: config.limits.https_handshake_timeout.to_std(),
         ..LimitValues::for_this_process()
     }
@@ -260,7 +287,11 @@ fn http_limits(config: &Config) -> LimitValues {
 
 impl Agent {
     /// Starts the parts of an agent in order.
-    pub async fn start(config: Config, loader: Loader, log: lictor_log::Handle) -> Result<Agent, StartFailed> {
+    pub async fn start(
+        config: Config,
+        loader: Loader,
+        log: lictor_log::Handle,
+    ) -> Result<Agent, StartFailed> {
         let data_dir = config.data_dir.as_ref().map(PathBuf::from);
         if let Some(dir) = &data_dir {
             prepare_data_dir(dir)?;
@@ -276,14 +307,21 @@ impl Agent {
         let consensus = start_consensus(&config, &node_id, durable.as_deref(), &store).await?;
         store.attach(consensus.clone());
         // After the lock on the directory is ours.
-        let files = durable.as_deref().map(Files::open).transpose().map_err(|e| StartFailed(e.to_string()))?;
+        let files = durable
+            .as_deref()
+            .map(Files::open)
+            .transpose()
+            .map_err(|e| StartFailed(e.to_string()))?;
         if let Some(dir) = &durable {
             node_id::note_alive(dir, now);
         }
 
         let node_name = Str::from(config.node_name.as_str());
         let local = Local::new(node_name.clone(), files);
-        local.configure(config.check_update_interval.to_std(), config.discard_check_output);
+        local.configure(
+            config.check_update_interval.to_std(),
+            config.discard_check_output,
+        );
         let sink: Arc<OnceLock<Weak<Shared>>> = Arc::default();
         let checks = Checks::new(check_options(&config), check_sink(sink.clone()));
         let http_limits = Arc::new(Limits::new(self::http_limits(&config)));
@@ -339,7 +377,9 @@ impl Agent {
             agent.tasks.spawn(note_alive_hourly(dir));
         }
         if config.auto_reload_config {
-            agent.tasks.spawn(crate::load::reload_on_change(shared.clone()));
+            agent
+                .tasks
+                .spawn(crate::load::reload_on_change(shared.clone()));
         }
         shared.watches.set(&shared, &config.watches);
         Ok(agent)
@@ -347,12 +387,22 @@ impl Agent {
 
     async fn listen(&mut self, config: &Config) -> Result<(), StartFailed> {
         if !config.listeners.dns.is_empty() {
-            let responder = crate::dns::responder(config, &self.shared).map_err(|e| StartFailed(e.to_string()))?;
+            let responder = crate::dns::responder(config, &self.shared)
+                .map_err(|e| StartFailed(e.to_string()))?;
             let _ = self.shared.dns.set(responder);
         }
-        for (at, responder) in config.listeners.dns.iter().zip(std::iter::repeat(self.shared.dns.get())) {
-            let Some(responder) = responder.cloned() else { continue };
-            let server = lictor_dns::bind(*at, responder).await.map_err(|e| StartFailed(e.to_string()))?;
+        for (at, responder) in config
+            .listeners
+            .dns
+            .iter()
+            .zip(std::iter::repeat(self.shared.dns.get()))
+        {
+            let Some(responder) = responder.cloned() else {
+                continue;
+            };
+            let server = lictor_dns::bind(*at, responder)
+                .await
+                .map_err(|e| StartFailed(e.to_string()))?;
             for network in ["udp", "tcp"] {
                 tracing::info!(target: "agent", address = %at, network, "Started DNS server");
             }
@@ -369,7 +419,9 @@ impl Agent {
                 self.serve(at, Some(tls.clone()), config, service.clone())?;
             }
         }
-        if config.ui.enabled && let Some(first) = self.listening.http.iter().find(|u| u.starts_with("http")) {
+        if config.ui.enabled
+            && let Some(first) = self.listening.http.iter().find(|u| u.starts_with("http"))
+        {
             self.listening.ui = Some(format!("{first}{}", config.ui.content_path));
         }
         Ok(())
@@ -469,10 +521,21 @@ async fn start_consensus(
         },
         bootstrap: config.bootstrap || config.dev_mode,
         multiplier: config.performance.raft_multiplier,
-        snapshot_threshold: config.raft_snapshot_threshold,
-        trailing_logs: config.raft_trailing_logs,
+        // A log in memory serves nobody but this process: it is kept short.
+        snapshot_threshold: if data_dir.is_some() {
+            config.raft_snapshot_threshold
+        } else {
+            1024
+        },
+        trailing_logs: if data_dir.is_some() {
+            config.raft_trailing_logs
+        } else {
+            64
+        },
     };
-    Consensus::start(options, store.publisher()).await.map_err(|e| StartFailed(e.to_string()))
+    Consensus::start(options, store.publisher())
+        .await
+        .map_err(|e| StartFailed(e.to_string()))
 }
 
 fn check_options(config: &Config) -> lictor_check::Options {
@@ -484,9 +547,13 @@ fn check_options(config: &Config) -> lictor_check::Options {
 
 /// Results of checks go into the local state. The checks are made before the agent is whole,
 /// hence the place to fill.
-fn check_sink(shared: Arc<OnceLock<Weak<Shared>>>) -> impl Fn(&str, Status, String) + Send + Sync + 'static {
+fn check_sink(
+    shared: Arc<OnceLock<Weak<Shared>>>,
+) -> impl Fn(&str, Status, String) + Send + Sync + 'static {
     move |id: &str, status: Status, output: String| {
-        let Some(shared) = shared.get().and_then(Weak::upgrade) else { return };
+        let Some(shared) = shared.get().and_then(Weak::upgrade) else {
+            return;
+        };
         if let Some(service) = shared.local.update_check(id, status, output) {
             registrar::refresh_aliases(&shared.local, &service);
         }
@@ -506,7 +573,11 @@ fn load_definitions(shared: &Arc<Shared>, config: &Config) -> Result<(), String>
     }
     for definition in &config.checks {
         let request = local::check_from_file(definition);
-        checks.push(if definition.id.is_empty() { definition.name.clone() } else { definition.id.clone() });
+        checks.push(if definition.id.is_empty() {
+            definition.name.clone()
+        } else {
+            definition.id.clone()
+        });
         registrar::register_check(shared, &request, Source::File)
             .map_err(|e| format!("Failed to register check \"{}\": {e}", definition.name))?;
     }
@@ -517,7 +588,10 @@ fn load_definitions(shared: &Arc<Shared>, config: &Config) -> Result<(), String>
     }
     for row in shared.local.checks() {
         let of_service = services.iter().any(|id| *id == row.check.service_id);
-        if row.source == Source::File && !of_service && !checks.iter().any(|id| *id == row.check.check_id) {
+        if row.source == Source::File
+            && !of_service
+            && !checks.iter().any(|id| *id == row.check.check_id)
+        {
             registrar::remove_check(shared, &row.check.check_id);
         }
     }
@@ -526,7 +600,9 @@ fn load_definitions(shared: &Arc<Shared>, config: &Config) -> Result<(), String>
 
 /// Brings back what was registered by the API before the last end.
 fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
-    let Some(files) = shared.local.files().cloned() else { return Ok(()) };
+    let Some(files) = shared.local.files().cloned() else {
+        return Ok(());
+    };
     let failed = |e: local::FilesError| StartFailed(e.to_string());
     for saved in files.services().map_err(failed)? {
         let id = saved.service.id.clone();
@@ -536,7 +612,9 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
             continue;
         }
         tracing::debug!(target: "agent", service = %id, "restored service definition");
-        shared.local.put_service(saved.service, saved.token, Source::Api);
+        shared
+            .local
+            .put_service(saved.service, saved.token, Source::Api);
     }
     let now = unix_ms() / 1000;
     for saved in files.checks().map_err(failed)? {
@@ -553,7 +631,9 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
         }
         let Some(kind) = saved.kind else {
             // The mark of maintenance stays what it was.
-            shared.local.put_check(check, None, saved.token, Source::Api);
+            shared
+                .local
+                .put_check(check, None, saved.token, Source::Api);
             continue;
         };
         check.status = Status::Critical;
@@ -582,7 +662,10 @@ async fn reap_services(shared: Arc<Shared>) {
             if after.is_zero() || row.check.service_id.is_empty() {
                 continue;
             }
-            let critical = row.critical_since.map(|since| since.elapsed()).unwrap_or_default();
+            let critical = row
+                .critical_since
+                .map(|since| since.elapsed())
+                .unwrap_or_default();
             if row.check.status == Status::Critical && critical >= after.max(REAP_MIN) {
                 registrar::remove_service(&shared, &row.check.service_id);
                 tracing::info!(target: "agent", service = %row.check.service_id, check = %row.check.check_id,

@@ -8,7 +8,11 @@ use lictor_wire::ServiceRequest;
 
 /// Runs the command line and gives the exit code.
 pub fn run(args: &[String], program: &str) -> i32 {
-    let hooks = Hooks { agent: &|args| agent(args, program), service_files: &service_files, validate: &validate };
+    let hooks = Hooks {
+        agent: &|args| agent(args, program),
+        service_files: &service_files,
+        validate: &validate,
+    };
     lictor_cli::run(args, program, &hooks)
 }
 
@@ -41,14 +45,22 @@ fn validate(paths: &[String], format: Option<ConfigFormat>) -> Result<Vec<String
         ConfigFormat::Hcl => Format::Hcl,
         ConfigFormat::Json => Format::Json,
     });
-    let flags = Flags { config_paths: paths.to_vec(), config_format, ..Flags::default() };
+    let flags = Flags {
+        config_paths: paths.to_vec(),
+        config_format,
+        ..Flags::default()
+    };
     Loader::new(flags).load().map(|loaded| loaded.warnings)
 }
 
 /// The services that files define, for `services register` and `deregister`.
 fn service_files(paths: &[String]) -> Result<Vec<ServiceRequest>, String> {
     // The mode needs nothing but the definitions: no data directory, no addresses.
-    let flags = Flags { dev: true, config_paths: paths.to_vec(), ..Flags::default() };
+    let flags = Flags {
+        dev: true,
+        config_paths: paths.to_vec(),
+        ..Flags::default()
+    };
     let services = Loader::new(flags).load()?.config.services;
     Ok(services.iter().map(local::service_from_file).collect())
 }

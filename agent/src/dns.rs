@@ -15,7 +15,11 @@ fn settings(config: &Config) -> lictor_dns::Settings {
         domain: d.domain.clone(),
         alt_domain: d.alt_domain.clone(),
         node_ttl: d.node_ttl.to_std(),
-        service_ttl: d.service_ttl.iter().map(|(name, ttl)| (name.clone(), ttl.to_std())).collect(),
+        service_ttl: d
+            .service_ttl
+            .iter()
+            .map(|(name, ttl)| (name.clone(), ttl.to_std()))
+            .collect(),
         only_passing: d.only_passing,
         enable_truncate: d.enable_truncate,
         udp_answer_limit: usize::try_from(d.udp_answer_limit).unwrap_or(0),
@@ -28,7 +32,12 @@ fn settings(config: &Config) -> lictor_dns::Settings {
             RecursorStrategy::Sequential => lictor_dns::RecursorStrategy::Sequential,
             RecursorStrategy::Random => lictor_dns::RecursorStrategy::Random,
         },
-        soa: lictor_dns::Soa { expire: d.soa.expire, min_ttl: d.soa.min_ttl, refresh: d.soa.refresh, retry: d.soa.retry },
+        soa: lictor_dns::Soa {
+            expire: d.soa.expire,
+            min_ttl: d.soa.min_ttl,
+            refresh: d.soa.refresh,
+            retry: d.soa.retry,
+        },
         allow_stale: d.allow_stale,
         max_stale: d.max_stale.to_std(),
         translate_wan_addrs: config.translate_wan_addrs,
@@ -47,7 +56,11 @@ impl Source for State {
     async fn consistent_view(&self) -> Result<Option<Arc<View>>, SourceError> {
         let gone = || SourceError::Unavailable("the agent is ending".into());
         let shared = self.0.upgrade().ok_or_else(gone)?;
-        shared.store.ready_for(Consistency::Default).await.map_err(|e| SourceError::Unavailable(e.to_string()))?;
+        shared
+            .store
+            .ready_for(Consistency::Default)
+            .await
+            .map_err(|e| SourceError::Unavailable(e.to_string()))?;
         Ok(Some(shared.store.view()))
     }
 }

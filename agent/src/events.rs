@@ -28,7 +28,13 @@ struct Seen {
 impl Default for Events {
     fn default() -> Events {
         // Serf's clock stands at one before the first event.
-        Events { seen: Mutex::new(Seen { events: VecDeque::new(), ltime: 1 }), news: watch::Sender::new(0) }
+        Events {
+            seen: Mutex::new(Seen {
+                events: VecDeque::new(),
+                ltime: 1,
+            }),
+            news: watch::Sender::new(0),
+        }
     }
 }
 
@@ -43,13 +49,19 @@ impl Events {
         if !event.tag_filter.is_empty() && event.service_filter.is_empty() {
             return Err("Cannot provide tag filter without service filter".to_owned());
         }
-        for (what, filter) in [("node", &event.node_filter), ("service", &event.service_filter), ("tag", &event.tag_filter)] {
+        for (what, filter) in [
+            ("node", &event.node_filter),
+            ("service", &event.service_filter),
+            ("tag", &event.tag_filter),
+        ] {
             if !filter.is_empty() {
                 re2::Regex::new(filter).map_err(|e| format!("Invalid {what} filter: {e}"))?;
             }
         }
         if event.name.len() + event.payload.len() > SIZE_MAX {
-            return Err(format!("error broadcasting event: user event exceeds configured limit of {SIZE_MAX} bytes before encoding"));
+            return Err(format!(
+                "error broadcasting event: user event exceeds configured limit of {SIZE_MAX} bytes before encoding"
+            ));
         }
         self.receive(shared, event);
         Ok(())
@@ -74,7 +86,12 @@ impl Events {
     /// The events of a name, or all, with their index.
     pub fn list(&self, name: &str) -> (u64, Vec<UserEvent>) {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let events: Vec<UserEvent> = seen.events.iter().filter(|e| name.is_empty() || e.name == name).cloned().collect();
+        let events: Vec<UserEvent> = seen
+            .events
+            .iter()
+            .filter(|e| name.is_empty() || e.name == name)
+            .cloned()
+            .collect();
         let index = events.last().map_or(1, |e| uuid_index(&e.id));
         (index, events)
     }
@@ -83,7 +100,11 @@ impl Events {
 /// Consul's index of an event: the two halves of its id folded onto each other.
 fn uuid_index(id: &str) -> u64 {
     let hex: String = id.chars().filter(|c| *c != '-').collect();
-    let half = |range| hex.get(range).and_then(|h| u64::from_str_radix(h, 16).ok()).unwrap_or(0);
+    let half = |range| {
+        hex.get(range)
+            .and_then(|h| u64::from_str_radix(h, 16).ok())
+            .unwrap_or(0)
+    };
     half(0..16) ^ half(16..32)
 }
 
@@ -100,6 +121,11 @@ fn is_for(shared: &Shared, event: &UserEvent) -> bool {
     }
     shared.local.services().iter().any(|row| {
         matches(&event.service_filter, &row.service.service)
-            && (event.tag_filter.is_empty() || row.service.tags.iter().any(|t| matches(&event.tag_filter, t)))
+            && (event.tag_filter.is_empty()
+                || row
+                    .service
+                    .tags
+                    .iter()
+                    .any(|t| matches(&event.tag_filter, t)))
     })
 }

@@ -4,7 +4,9 @@
 use crate::agent::Shared;
 use lictor_raft::Leadership;
 use lictor_state::{Command, CoordinateUpdate, WatchKey, fold};
-use lictor_wire::{GoDuration, HealthCheck, NodeService, RegisterRequest, Session, Status, Str, StrMap};
+use lictor_wire::{
+    GoDuration, HealthCheck, NodeService, RegisterRequest, Session, Status, Str, StrMap,
+};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,7 +32,12 @@ pub struct Leader {
 
 impl Default for Leader {
     fn default() -> Leader {
-        Leader { renewals: Mutex::default(), coordinates: Mutex::default(), gained: watch::Sender::new(0), coordinate_came: tokio::sync::Notify::new() }
+        Leader {
+            renewals: Mutex::default(),
+            coordinates: Mutex::default(),
+            gained: watch::Sender::new(0),
+            coordinate_came: tokio::sync::Notify::new(),
+        }
     }
 }
 
@@ -43,13 +50,19 @@ impl Leader {
     /// A session's time begins anew.
     pub fn session_renewed(&self, session: &Session) {
         if let Some(deadline) = deadline(session) {
-            self.renewals.lock().unwrap_or_else(PoisonError::into_inner).insert(session.id.clone(), deadline);
+            self.renewals
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(session.id.clone(), deadline);
         }
     }
 
     /// Takes in a coordinate; the last one of a node wins.
     pub fn coordinate(&self, update: CoordinateUpdate) {
-        let mut all = self.coordinates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self
+            .coordinates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // Bounded by what a period may write, and then some for those who come last.
         if all.len() < 2 * COORDINATE_BATCH * COORDINATE_BATCHES || all.contains_key(&update.node) {
             all.insert(fold(&update.node), update);
@@ -66,7 +79,9 @@ fn deadline(session: &Session) -> Option<Instant> {
 
 /// Runs the duties whenever this server leads, until the agent ends.
 pub async fn run(shared: Arc<Shared>) {
-    let Some(consensus) = shared.store.consensus().cloned() else { return };
+    let Some(consensus) = shared.store.consensus().cloned() else {
+        return;
+    };
     let mut leadership = consensus.leadership();
     loop {
         let leads = leadership.borrow_and_update().is_leader;
@@ -134,15 +149,26 @@ async fn register_self(shared: &Arc<Shared>) {
         address: me.address.clone(),
         datacenter: me.datacenter.clone(),
         tagged_addresses: known.as_ref().and_then(|n| n.tagged_addresses.clone()),
-        node_meta: Some(known.as_ref().and_then(|n| n.meta.clone()).unwrap_or_else(|| {
-            [("consul-version", crate::version::COMPATIBLE)].into_iter().collect()
-        })),
+        node_meta: Some(
+            known
+                .as_ref()
+                .and_then(|n| n.meta.clone())
+                .unwrap_or_else(|| {
+                    [("consul-version", crate::version::COMPATIBLE)]
+                        .into_iter()
+                        .collect()
+                }),
+        ),
         service: Some(Box::new(service)),
         check: Some(Box::new(check)),
         ..RegisterRequest::default()
     };
     tracing::info!(target: "agent.server", member = %me.name, partition = "default", "member joined, marking health alive");
-    if let Err(error) = shared.store.write(Command::Register(Box::new(request))).await {
+    if let Err(error) = shared
+        .store
+        .write(Command::Register(Box::new(request)))
+        .await
+    {
         tracing::error!(target: "agent.server", member = %me.name, error = %error, "failed to reconcile member");
     }
 }
@@ -150,7 +176,12 @@ async fn register_self(shared: &Arc<Shared>) {
 /// Ends sessions whose time is over. A new leader gives each its full time.
 async fn sessions(shared: &Arc<Shared>) {
     let mut deadlines: HashMap<Str, Instant> = HashMap::new();
-    shared.leader.renewals.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    shared
+        .leader
+        .renewals
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clear();
     let mut watch = shared.store.watch(vec![WatchKey::Sessions]);
     loop {
         let view = shared.store.view();
@@ -163,17 +194,31 @@ async fn sessions(shared: &Arc<Shared>) {
             }
         }
         drop(view);
-        for (id, deadline) in shared.leader.renewals.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+        for (id, deadline) in shared
+            .leader
+            .renewals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain()
+        {
             if let Some(known) = deadlines.get_mut(&id) {
                 *known = deadline;
             }
         }
         let now = Instant::now();
-        let over: Vec<Str> = deadlines.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
+        let over: Vec<Str> = deadlines
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in over {
             tracing::debug!(target: "agent.server", session = %id, "Session TTL expired");
             // A failure leaves the session where it is: the next round tries again.
-            match shared.store.write(Command::SessionDestroy(id.clone())).await {
+            match shared
+                .store
+                .write(Command::SessionDestroy(id.clone()))
+                .await
+            {
                 Ok(_) => _ = deadlines.remove(&id),
                 Err(error) => {
                     tracing::error!(target: "agent.server", session = %id, error = %error, "Session apply failed");
@@ -198,19 +243,37 @@ async fn sleep_until(at: Option<Instant>) {
 
 /// Writes the coordinates that came in, once a period.
 async fn coordinates(shared: &Arc<Shared>) {
-    let period = if shared.config().dev_mode { Duration::from_millis(100) } else { Duration::from_secs(5) };
-    let own = CoordinateUpdate { node: shared.node_name.clone(), coord: shared.coordinate() };
+    let period = if shared.config().dev_mode {
+        Duration::from_millis(100)
+    } else {
+        Duration::from_secs(5)
+    };
+    let own = CoordinateUpdate {
+        node: shared.node_name.clone(),
+        coord: shared.coordinate(),
+    };
     if !shared.config().disable_coordinates {
         shared.leader.coordinate(own);
     }
     loop {
-        let waiting = !shared.leader.coordinates.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let waiting = !shared
+            .leader
+            .coordinates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty();
         if !waiting {
             // Nothing to write: sleep until a coordinate has come, not ten times a second.
             shared.leader.coordinate_came.notified().await;
         }
         tokio::time::sleep(period).await;
-        let all = std::mem::take(&mut *shared.leader.coordinates.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = std::mem::take(
+            &mut *shared
+                .leader
+                .coordinates
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         let mut rows: Vec<CoordinateUpdate> = all.into_values().collect();
         let most = COORDINATE_BATCH * COORDINATE_BATCHES;
         if rows.len() > most {
@@ -238,7 +301,11 @@ async fn tombstones(shared: &Arc<Shared>) {
         }
         drop(view);
         let now = Instant::now();
-        let due = pending.iter().filter(|(at, _)| *at <= now).map(|(_, index)| *index).max();
+        let due = pending
+            .iter()
+            .filter(|(at, _)| *at <= now)
+            .map(|(_, index)| *index)
+            .max();
         if let Some(index) = due {
             match shared.store.write(Command::ReapTombstones(index)).await {
                 Ok(_) => pending.retain(|(at, _)| *at > now),

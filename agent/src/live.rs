@@ -28,9 +28,16 @@ pub struct Live {
 impl Live {
     /// What a configuration says.
     pub fn of(config: &Config) -> Live {
-        let headers = config.http.response_headers.iter().filter_map(|(name, value)| {
-            Some((HeaderName::try_from(name.as_str()).ok()?, HeaderValue::try_from(value.as_str()).ok()?))
-        });
+        let headers = config
+            .http
+            .response_headers
+            .iter()
+            .filter_map(|(name, value)| {
+                Some((
+                    HeaderName::try_from(name.as_str()).ok()?,
+                    HeaderValue::try_from(value.as_str()).ok()?,
+                ))
+            });
         Live {
             wait: WaitLimits {
                 default: config.default_query_time.to_std(),
@@ -39,8 +46,14 @@ impl Live {
             },
             response_headers: headers.collect(),
             block_endpoints: config.http.block_endpoints.clone(),
-            allow_write_from: config.http.allow_write_http_from.iter().filter_map(|text| parse_cidr(text)).collect(),
-            kv_max_value_size: usize::try_from(config.limits.kv_max_value_size).unwrap_or(usize::MAX),
+            allow_write_from: config
+                .http
+                .allow_write_http_from
+                .iter()
+                .filter_map(|text| parse_cidr(text))
+                .collect(),
+            kv_max_value_size: usize::try_from(config.limits.kv_max_value_size)
+                .unwrap_or(usize::MAX),
             session_ttl_min: config.session_ttl_min,
             allow_unprintable: config.disable_http_unprintable_char_filter,
         }
@@ -50,7 +63,8 @@ impl Live {
     /// socket, whose permissions have decided.
     pub fn may_write(&self, from: Option<IpAddr>) -> bool {
         let Some(from) = from else { return true };
-        self.allow_write_from.is_empty() || self.allow_write_from.iter().any(|net| contains(*net, from))
+        self.allow_write_from.is_empty()
+            || self.allow_write_from.iter().any(|net| contains(*net, from))
     }
 }
 
@@ -89,7 +103,9 @@ mod tests {
         let inside = |net: &str, ip: &str| contains(parse_cidr(net).unwrap(), ip.parse().unwrap());
         assert!(inside("10.0.0.0/8", "10.200.1.1") && !inside("10.0.0.0/8", "11.0.0.1"));
         assert!(inside("127.0.0.1", "127.0.0.1") && !inside("127.0.0.1/32", "127.0.0.2"));
-        assert!(inside("0.0.0.0/0", "1.2.3.4") && inside("::/0", "::1") && !inside("::/0", "1.2.3.4"));
+        assert!(
+            inside("0.0.0.0/0", "1.2.3.4") && inside("::/0", "::1") && !inside("::/0", "1.2.3.4")
+        );
         assert!(inside("fd00::/8", "fd12::1") && !inside("fd00::/8", "fe80::1"));
     }
 }

@@ -1,7 +1,7 @@
 //! Reads what the configuration is made of: files, directories, environment, interfaces.
 
-use lictor_config::{Flags, Format, Loaded, Source};
 use crate::agent::Shared;
+use lictor_config::{Flags, Format, Loaded, Source};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,12 @@ impl Loader {
         let mut out = Vec::new();
         for path in self.flags.config_paths.iter().map(Path::new) {
             out.push(changed(path));
-            let mut files: Vec<_> = fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path()).collect();
+            let mut files: Vec<_> = fs::read_dir(path)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|e| e.path())
+                .collect();
             files.sort();
             out.extend(files.iter().map(|f| changed(f)));
         }
@@ -39,10 +44,17 @@ impl Loader {
         for path in &self.flags.config_paths {
             read_path(path, self.flags.config_format, &mut sources, &mut warnings)?;
         }
-        let interfaces = lictor_host::interfaces().map_err(|e| format!("cannot list the network interfaces: {e}"))?;
+        let interfaces = lictor_host::interfaces()
+            .map_err(|e| format!("cannot list the network interfaces: {e}"))?;
         let hostname = lictor_host::hostname();
-        let mut loaded = lictor_config::load(&self.flags, sources, std::env::vars(), &interfaces, &hostname)
-            .map_err(|e| e.to_string())?;
+        let mut loaded = lictor_config::load(
+            &self.flags,
+            sources,
+            std::env::vars(),
+            &interfaces,
+            &hostname,
+        )
+        .map_err(|e| e.to_string())?;
         warnings.append(&mut loaded.warnings);
         loaded.warnings = warnings;
         Ok(loaded)
@@ -109,7 +121,11 @@ pub fn read_path(
             continue;
         }
         match format.or_else(|| Format::of_path(&shown)) {
-            Some(format) => sources.push(Source::new(shown.clone(), format, fs::read(&file).map_err(failed)?)),
+            Some(format) => sources.push(Source::new(
+                shown.clone(),
+                format,
+                fs::read(&file).map_err(failed)?,
+            )),
             None => warnings.push(lictor_config::source::skipped_extension(&shown)),
         }
     }

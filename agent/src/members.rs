@@ -7,14 +7,23 @@ use std::net::SocketAddr;
 /// The members of the LAN pool.
 pub fn lan(shared: &Shared) -> Vec<Member> {
     let config = shared.config();
-    vec![member(shared, shared.node_name.clone(), config.serf_lan.advertise)]
+    vec![member(
+        shared,
+        shared.node_name.clone(),
+        config.serf_lan.advertise,
+    )]
 }
 
 /// The members of the WAN pool; none where it is off.
 pub fn wan(shared: &Shared) -> Vec<Member> {
     let config = shared.config();
     let name = Str::from(format!("{}.{}", shared.node_name, shared.datacenter));
-    config.serf_wan.as_ref().map(|pool| member(shared, name, pool.advertise)).into_iter().collect()
+    config
+        .serf_wan
+        .as_ref()
+        .map(|pool| member(shared, name, pool.advertise))
+        .into_iter()
+        .collect()
 }
 
 fn member(shared: &Shared, name: Str, at: SocketAddr) -> Member {
@@ -79,15 +88,31 @@ pub async fn join(shared: &Shared, address: &str, wan: bool) -> Result<usize, St
     let target = with_port(address, port);
     let fail = |why: String| format!("1 error occurred:\n\t* Failed to join {target}: {why}\n\n");
     let resolved = match tokio::net::lookup_host(&target).await {
-        Ok(mut all) => all.next().ok_or_else(|| fail(format!("lookup {target}: no such host")))?,
-        Err(_) => return Err(format!("1 error occurred:\n\t* Failed to resolve {address}: lookup {address}: no such host\n\n")),
+        Ok(mut all) => all
+            .next()
+            .ok_or_else(|| fail(format!("lookup {target}: no such host")))?,
+        Err(_) => {
+            return Err(format!(
+                "1 error occurred:\n\t* Failed to resolve {address}: lookup {address}: no such host\n\n"
+            ));
+        }
     };
     if Some(resolved) == own {
         return Ok(1);
     }
-    match tokio::time::timeout(std::time::Duration::from_secs(10), tokio::net::TcpStream::connect(resolved)).await {
-        Ok(Ok(_)) => Err(fail("this version of Lictor does not gossip with other agents".to_owned())),
-        Ok(Err(error)) => Err(fail(format!("dial tcp {resolved}: connect: {}", go_error(&error)))),
+    match tokio::time::timeout(
+        std::time::Duration::from_secs(10),
+        tokio::net::TcpStream::connect(resolved),
+    )
+    .await
+    {
+        Ok(Ok(_)) => Err(fail(
+            "this version of Lictor does not gossip with other agents".to_owned(),
+        )),
+        Ok(Err(error)) => Err(fail(format!(
+            "dial tcp {resolved}: connect: {}",
+            go_error(&error)
+        ))),
         Err(_) => Err(fail(format!("dial tcp {resolved}: i/o timeout"))),
     }
 }
@@ -97,7 +122,9 @@ pub fn go_error(error: &std::io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().to_string() + letters.as_str())
+    letters.next().map_or_else(String::new, |first| {
+        first.to_lowercase().to_string() + letters.as_str()
+    })
 }
 
 fn with_port(address: &str, port: u16) -> String {
@@ -106,7 +133,13 @@ fn with_port(address: &str, port: u16) -> String {
     }
     match address.parse::<std::net::IpAddr>() {
         Ok(ip) => SocketAddr::new(ip, port).to_string(),
-        Err(_) if address.rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok()) => address.to_owned(),
+        Err(_)
+            if address
+                .rsplit_once(':')
+                .is_some_and(|(_, p)| p.parse::<u16>().is_ok()) =>
+        {
+            address.to_owned()
+        }
         Err(_) => format!("{address}:{port}"),
     }
 }

@@ -16,12 +16,18 @@ pub fn proxy_faults(service: &NodeService) -> Vec<String> {
         faults.push("Port or SocketPath must be set for a connect-proxy".to_owned());
     }
     match service.proxy_destination() {
-        None => faults.push("Proxy.DestinationServiceName must be non-empty for Connect proxy services".to_owned()),
+        None => faults.push(
+            "Proxy.DestinationServiceName must be non-empty for Connect proxy services".to_owned(),
+        ),
         Some(name) if name.trim().is_empty() => {
-            faults.push("Proxy.DestinationServiceName must be non-empty for Connect proxy services".to_owned());
+            faults.push(
+                "Proxy.DestinationServiceName must be non-empty for Connect proxy services"
+                    .to_owned(),
+            );
         }
         Some("*") => faults.push(
-            "Proxy.DestinationServiceName must not be a wildcard for Connect proxy services".to_owned(),
+            "Proxy.DestinationServiceName must not be a wildcard for Connect proxy services"
+                .to_owned(),
         ),
         Some(_) => {}
     }
@@ -58,10 +64,14 @@ const PROXY_FIELDS: [&str; 12] = [
 /// A proxy block with its defaults filled in, fields in Consul's order and spelling. Unknown
 /// fields are kept behind them.
 pub fn normal_proxy(given: Value) -> Value {
-    let Value::Object(given) = given else { return given };
+    let Value::Object(given) = given else {
+        return given;
+    };
     let mut given: Vec<(String, Value)> = given.into_iter().map(|(k, v)| (camel(&k), v)).collect();
     let mut take = |name: &str| {
-        let at = given.iter().position(|(k, _)| k.eq_ignore_ascii_case(name))?;
+        let at = given
+            .iter()
+            .position(|(k, _)| k.eq_ignore_ascii_case(name))?;
         Some(given.remove(at).1)
     };
     let mut out = Map::new();
@@ -75,7 +85,10 @@ pub fn normal_proxy(given: Value) -> Value {
                 out.insert(field.to_owned(), value.unwrap_or_else(|| json!({})));
             }
             ("Upstreams", Some(Value::Array(all))) => {
-                out.insert(field.to_owned(), Value::Array(all.into_iter().map(normal_upstream).collect()));
+                out.insert(
+                    field.to_owned(),
+                    Value::Array(all.into_iter().map(normal_upstream).collect()),
+                );
             }
             (_, Some(Value::Null)) | (_, None) => {}
             (_, Some(value)) => {
@@ -88,26 +101,52 @@ pub fn normal_proxy(given: Value) -> Value {
 }
 
 fn normal_upstream(given: Value) -> Value {
-    let Value::Object(given) = given else { return given };
+    let Value::Object(given) = given else {
+        return given;
+    };
     let mut out = Map::new();
     let mut rest: Vec<(String, Value)> = given.into_iter().map(|(k, v)| (camel(&k), v)).collect();
     let mut take = |name: &str| {
-        let at = rest.iter().position(|(k, _)| k.eq_ignore_ascii_case(name))?;
+        let at = rest
+            .iter()
+            .position(|(k, _)| k.eq_ignore_ascii_case(name))?;
         Some(rest.remove(at).1)
     };
-    out.insert("DestinationType".into(), take("DestinationType").filter(|v| v != "").unwrap_or_else(|| json!("service")));
-    for field in ["DestinationNamespace", "DestinationPartition", "DestinationPeer", "DestinationName"] {
+    out.insert(
+        "DestinationType".into(),
+        take("DestinationType")
+            .filter(|v| v != "")
+            .unwrap_or_else(|| json!("service")),
+    );
+    for field in [
+        "DestinationNamespace",
+        "DestinationPartition",
+        "DestinationPeer",
+        "DestinationName",
+    ] {
         if let Some(value) = take(field) {
             out.insert(field.into(), value);
         }
     }
-    out.insert("Datacenter".into(), take("Datacenter").unwrap_or_else(|| json!("")));
-    for field in ["LocalBindAddress", "LocalBindPort", "LocalBindSocketPath", "LocalBindSocketMode", "Config"] {
+    out.insert(
+        "Datacenter".into(),
+        take("Datacenter").unwrap_or_else(|| json!("")),
+    );
+    for field in [
+        "LocalBindAddress",
+        "LocalBindPort",
+        "LocalBindSocketPath",
+        "LocalBindSocketMode",
+        "Config",
+    ] {
         if let Some(value) = take(field) {
             out.insert(field.into(), value);
         }
     }
-    out.insert("MeshGateway".into(), take("MeshGateway").unwrap_or_else(|| json!({})));
+    out.insert(
+        "MeshGateway".into(),
+        take("MeshGateway").unwrap_or_else(|| json!({})),
+    );
     out.extend(rest);
     Value::Object(out)
 }
@@ -122,7 +161,9 @@ fn camel(key: &str) -> String {
             "id" => "ID".to_owned(),
             word => {
                 let mut letters = word.chars();
-                letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
+                letters.next().map_or_else(String::new, |first| {
+                    first.to_ascii_uppercase().to_string() + letters.as_str()
+                })
             }
         })
         .collect()

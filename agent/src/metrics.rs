@@ -42,7 +42,11 @@ impl Aggregate {
         }
         let n = self.count as f64;
         let spread = n * self.squares - self.sum * self.sum;
-        if spread <= 0.0 { 0.0 } else { (spread / (n * (n - 1.0))).sqrt() }
+        if spread <= 0.0 {
+            0.0
+        } else {
+            (spread / (n * (n - 1.0))).sqrt()
+        }
     }
 }
 
@@ -71,7 +75,9 @@ pub struct Metrics {
 pub type Gauge = (String, f64, Vec<(&'static str, String)>);
 
 fn interval_number() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() / INTERVAL.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs() / INTERVAL.as_secs())
 }
 
 impl Metrics {
@@ -79,7 +85,13 @@ impl Metrics {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let number = interval_number();
         if inner.now.number != number {
-            let over = std::mem::replace(&mut inner.now, Interval { number, ..Interval::default() });
+            let over = std::mem::replace(
+                &mut inner.now,
+                Interval {
+                    number,
+                    ..Interval::default()
+                },
+            );
             // An interval without a successor is old: nothing happened since.
             inner.last = Some(over).filter(|i| i.number + 1 == number || i.number != 0);
         }
@@ -88,12 +100,22 @@ impl Metrics {
 
     /// Counts one.
     pub fn count(&self, name: &'static str) {
-        self.lock().now.counters.entry((name, Vec::new())).or_default().add(1.0);
+        self.lock()
+            .now
+            .counters
+            .entry((name, Vec::new()))
+            .or_default()
+            .add(1.0);
     }
 
     /// Notes a time.
     pub fn time(&self, name: &'static str, took: Duration) {
-        self.lock().now.samples.entry((name, Vec::new())).or_default().add(took.as_secs_f64() * 1000.0);
+        self.lock()
+            .now
+            .samples
+            .entry((name, Vec::new()))
+            .or_default()
+            .add(took.as_secs_f64() * 1000.0);
     }
 
     /// Notes a request of the HTTP API. `endpoint` is its pattern.
@@ -101,7 +123,12 @@ impl Metrics {
         // v1/agent/service/ becomes v1_agent_service_, as in Consul.
         let path = endpoint.trim_start_matches('/').replace('/', "_");
         let labels = vec![("method", method.to_owned()), ("path", path)];
-        self.lock().now.samples.entry(("api.http", labels)).or_default().add(took.as_secs_f64() * 1000.0);
+        self.lock()
+            .now
+            .samples
+            .entry(("api.http", labels))
+            .or_default()
+            .add(took.as_secs_f64() * 1000.0);
     }
 
     /// Counts waiting queries up or down.
@@ -138,7 +165,11 @@ impl Metrics {
                     sum: a.sum,
                     min: a.min,
                     max: a.max,
-                    mean: if a.count == 0 { 0.0 } else { a.sum / a.count as f64 },
+                    mean: if a.count == 0 {
+                        0.0
+                    } else {
+                        a.sum / a.count as f64
+                    },
                     stddev: a.deviation(),
                     labels: labels.iter().cloned().collect(),
                 })
@@ -158,7 +189,10 @@ impl Metrics {
             .collect();
         gauges.sort_by(|a, b| a.name.cmp(&b.name));
         Snapshot {
-            timestamp: format!("{} +0000 UTC", crate::time::date_time(interval.number * INTERVAL.as_secs())),
+            timestamp: format!(
+                "{} +0000 UTC",
+                crate::time::date_time(interval.number * INTERVAL.as_secs())
+            ),
             gauges,
             points: Vec::new(),
             counters: values(&interval.counters),
@@ -211,7 +245,14 @@ impl Snapshot {
             }
             let parts: Vec<String> = all
                 .iter()
-                .map(|(k, v)| format!("{k}=\"{}\"", v.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")))
+                .map(|(k, v)| {
+                    format!(
+                        "{k}=\"{}\"",
+                        v.replace('\\', "\\\\")
+                            .replace('"', "\\\"")
+                            .replace('\n', "\\n")
+                    )
+                })
                 .collect();
             format!("{{{}}}", parts.join(","))
         };
@@ -254,7 +295,10 @@ mod tests {
     fn an_interval_sums_up() {
         let mut a = Aggregate::default();
         [1.0, 2.0, 3.0].into_iter().for_each(|v| a.add(v));
-        assert_eq!((a.count, a.sum, a.min, a.max, a.deviation()), (3, 6.0, 1.0, 3.0, 1.0));
+        assert_eq!(
+            (a.count, a.sum, a.min, a.max, a.deviation()),
+            (3, 6.0, 1.0, 3.0, 1.0)
+        );
     }
 
     #[test]
@@ -262,11 +306,26 @@ mod tests {
         let m = Metrics::default();
         m.count("rpc.request");
         m.http_request("GET", "/v1/kv/", Duration::from_millis(5));
-        let s = m.snapshot("consul", Some("h"), vec![("state.nodes".into(), 1.0, vec![("datacenter", "dc1".into())])], |_| true);
+        let s = m.snapshot(
+            "consul",
+            Some("h"),
+            vec![(
+                "state.nodes".into(),
+                1.0,
+                vec![("datacenter", "dc1".into())],
+            )],
+            |_| true,
+        );
         let json = serde_json::to_string(&s).unwrap();
-        assert!(json.contains("consul.h.state.nodes") && json.contains("consul.api.http"), "{json}");
+        assert!(
+            json.contains("consul.h.state.nodes") && json.contains("consul.api.http"),
+            "{json}"
+        );
         let text = s.prometheus();
-        assert!(text.contains("consul_h_state_nodes{datacenter=\"dc1\"} 1"), "{text}");
+        assert!(
+            text.contains("consul_h_state_nodes{datacenter=\"dc1\"} 1"),
+            "{text}"
+        );
         assert!(text.contains("consul_rpc_request 1"), "{text}");
     }
 }

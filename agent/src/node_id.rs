@@ -13,20 +13,28 @@ pub fn node_id(config: &Config, data_dir: Option<&Path>) -> Result<Str, String> 
         return Ok(Str::from(id.as_str()));
     }
     let fresh = || {
-        let stable = if config.disable_host_node_id { None } else { lictor_host::stable_id() };
+        let stable = if config.disable_host_node_id {
+            None
+        } else {
+            lictor_host::stable_id()
+        };
         stable.map_or_else(crate::random::uuid, Str::from)
     };
-    let Some(dir) = data_dir else { return Ok(fresh()) };
+    let Some(dir) = data_dir else {
+        return Ok(fresh());
+    };
     let path = dir.join("node-id");
     match fs::read_to_string(&path) {
         Ok(text) => {
             let id = text.trim().to_lowercase();
-            crate::http::check_uuid(&id).map_err(|e| format!("NodeID in {} is invalid: {e}", path.display()))?;
+            crate::http::check_uuid(&id)
+                .map_err(|e| format!("NodeID in {} is invalid: {e}", path.display()))?;
             Ok(Str::from(id))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let id = fresh();
-            local::replace(&path, id.as_bytes(), true).map_err(|e| format!("{}: {e}", path.display()))?;
+            local::replace(&path, id.as_bytes(), true)
+                .map_err(|e| format!("{}: {e}", path.display()))?;
             Ok(id)
         }
         Err(error) => Err(format!("{}: {error}", path.display())),
@@ -44,10 +52,15 @@ pub fn check_age(config: &Config, data_dir: &Path, now: u64) -> Result<(), Strin
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(format!("error reading server metadata: {}: {error}", path.display())),
+        Err(error) => {
+            return Err(format!(
+                "error reading server metadata: {}: {error}",
+                path.display()
+            ));
+        }
     };
-    let seen: Metadata =
-        serde_json::from_str(&text).map_err(|e| format!("error reading server metadata: {}: {e}", path.display()))?;
+    let seen: Metadata = serde_json::from_str(&text)
+        .map_err(|e| format!("error reading server metadata: {}: {e}", path.display()))?;
     let max = config.server_rejoin_age_max;
     let age = now.saturating_sub(seen.last_seen_unix);
     if max.0 > 0 && u128::from(age) * 1_000_000_000 > max.0.unsigned_abs().into() {
@@ -60,7 +73,9 @@ pub fn check_age(config: &Config, data_dir: &Path, now: u64) -> Result<(), Strin
 
 /// Notes that the server is alive now.
 pub fn note_alive(data_dir: &Path, now: u64) {
-    let bytes = lictor_wire::gojson::to_vec(&Metadata { last_seen_unix: now });
+    let bytes = lictor_wire::gojson::to_vec(&Metadata {
+        last_seen_unix: now,
+    });
     if let Err(error) = local::replace(&data_dir.join("server_metadata.json"), &bytes, false) {
         tracing::error!(target: "agent", error = %error, "failed to write server metadata");
     }

@@ -35,7 +35,11 @@ pub fn next() -> u64 {
 
 /// A number from zero up to, not including, `bound`.
 pub fn below(bound: u64) -> u64 {
-    if bound == 0 { 0 } else { ((u128::from(next()) * u128::from(bound)) >> 64) as u64 }
+    if bound == 0 {
+        0
+    } else {
+        ((u128::from(next()) * u128::from(bound)) >> 64) as u64
+    }
 }
 
 /// A number from zero up to, not including, one.
@@ -53,7 +57,14 @@ pub fn uuid() -> Str {
 /// The text of a UUID.
 pub fn format_uuid(b: [u8; 16]) -> Str {
     let hex: String = b.iter().map(|b| format!("{b:02x}")).collect();
-    Str::from(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+    Str::from(format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    ))
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::local::{Local, Source};
 use http::StatusCode;
 use lictor_wire::duration::go_quote;
 use lictor_wire::{
-    CheckRequest, CheckType, HealthCheck, NodeService, ServiceAddress, ServiceRequest, Status, Str, StrMap, Weights,
+    CheckRequest, CheckType, HealthCheck, NodeService, ServiceAddress, ServiceRequest, Status, Str,
+    StrMap, Weights,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,8 +21,7 @@ const META_VALUE_MAX: usize = 512;
 /// The check that stands for a node in maintenance.
 pub const NODE_MAINTENANCE: &str = "_node_maintenance";
 const NODE_REASON: &str = "Maintenance mode is enabled for this node, but no reason was provided. This is a default message.";
-const SERVICE_REASON: &str =
-    "Maintenance mode is enabled for this service, but no reason was provided. This is a default message.";
+const SERVICE_REASON: &str = "Maintenance mode is enabled for this service, but no reason was provided. This is a default message.";
 
 /// The check that stands for a service in maintenance.
 pub fn service_maintenance(id: &str) -> Str {
@@ -30,7 +30,12 @@ pub fn service_maintenance(id: &str) -> Str {
 
 /// Registers a service with its checks. `replace` removes checks that the definition no longer
 /// has.
-pub fn register_service(shared: &Arc<Shared>, r: &ServiceRequest, source: Source, replace: bool) -> Result<(), HttpError> {
+pub fn register_service(
+    shared: &Arc<Shared>,
+    r: &ServiceRequest,
+    source: Source,
+    replace: bool,
+) -> Result<(), HttpError> {
     if r.name.is_empty() {
         return Err(HttpError::bad_request("Missing service name"));
     }
@@ -42,23 +47,46 @@ pub fn register_service(shared: &Arc<Shared>, r: &ServiceRequest, source: Source
         check_weights(w).map_err(|e| HttpError::bad_request(format!("Invalid Weights: {e}")))?;
     }
     if let Some(meta) = &r.meta {
-        check_meta(meta).map_err(|e| HttpError::bad_request(format!("Invalid Service Meta: {e}")))?;
+        check_meta(meta)
+            .map_err(|e| HttpError::bad_request(format!("Invalid Service Meta: {e}")))?;
     }
     let faults = crate::mesh::proxy_faults(&service);
     if !faults.is_empty() {
-        return Err(HttpError::bad_request(format!("Validation failed: {}", crate::mesh::fault_list(&faults))));
+        return Err(HttpError::bad_request(format!(
+            "Validation failed: {}",
+            crate::mesh::fault_list(&faults)
+        )));
     }
-    if !r.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+    if !r
+        .name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    {
         tracing::warn!(target: "agent", service = %r.name, "Service name will not be discoverable via DNS due to invalid characters. Valid characters include all alpha-numerics and dashes.");
     }
 
-    let kinds: Vec<CheckRequest> = r.check.as_deref().into_iter().chain(&r.checks).cloned().collect();
-    let kinds: Vec<(CheckRequest, CheckType)> =
-        kinds.into_iter().map(|c| { let kind = CheckType::from(&c); (c, kind) }).filter(|(_, k)| !k.is_empty()).collect();
+    let kinds: Vec<CheckRequest> = r
+        .check
+        .as_deref()
+        .into_iter()
+        .chain(&r.checks)
+        .cloned()
+        .collect();
+    let kinds: Vec<(CheckRequest, CheckType)> = kinds
+        .into_iter()
+        .map(|c| {
+            let kind = CheckType::from(&c);
+            (c, kind)
+        })
+        .filter(|(_, k)| !k.is_empty())
+        .collect();
     for (_, kind) in &kinds {
-        kind.validate().map_err(|e| HttpError::bad_request(format!("Invalid check: {e}")))?;
+        kind.validate()
+            .map_err(|e| HttpError::bad_request(format!("Invalid check: {e}")))?;
         if !kind.status.is_empty() && Status::parse(&kind.status).is_none() {
-            return Err(HttpError::bad_request("Status for checks must 'passing', 'warning', 'critical'"));
+            return Err(HttpError::bad_request(
+                "Status for checks must 'passing', 'warning', 'critical'",
+            ));
         }
         allowed(shared, kind, source)?;
     }
@@ -71,7 +99,12 @@ pub fn register_service(shared: &Arc<Shared>, r: &ServiceRequest, source: Source
     let mut wanted: Vec<Str> = Vec::new();
     for (at, (request, mut kind)) in kinds.into_iter().enumerate() {
         if kind.check_id.is_empty() {
-            kind.check_id = if many { format!("service:{id}:{}", at + 1) } else { format!("service:{id}") }.into();
+            kind.check_id = if many {
+                format!("service:{id}:{}", at + 1)
+            } else {
+                format!("service:{id}")
+            }
+            .into();
         }
         if kind.name.is_empty() {
             kind.name = format!("Service '{name}' check").into();
@@ -88,7 +121,11 @@ pub fn register_service(shared: &Arc<Shared>, r: &ServiceRequest, source: Source
             ..HealthCheck::default()
         };
         wanted.push(kind.check_id.clone());
-        let token = if request.token.is_empty() { r.token.clone() } else { request.token };
+        let token = if request.token.is_empty() {
+            r.token.clone()
+        } else {
+            request.token
+        };
         add_check(shared, check, kind, token, source);
     }
     if replace {
@@ -106,14 +143,25 @@ pub fn register_service(shared: &Arc<Shared>, r: &ServiceRequest, source: Source
 fn service_row(r: &ServiceRequest) -> NodeService {
     let mut tagged = r.tagged_addresses.clone();
     if let Ok(ip) = r.address.parse::<IpAddr>() {
-        let names = if ip.is_ipv4() { ["lan_ipv4", "wan_ipv4"] } else { ["lan_ipv6", "wan_ipv6"] };
+        let names = if ip.is_ipv4() {
+            ["lan_ipv4", "wan_ipv4"]
+        } else {
+            ["lan_ipv6", "wan_ipv6"]
+        };
         for name in names {
-            tagged.entry(name.into()).or_insert_with(|| ServiceAddress { address: r.address.clone(), port: r.port });
+            tagged.entry(name.into()).or_insert_with(|| ServiceAddress {
+                address: r.address.clone(),
+                port: r.port,
+            });
         }
     }
     NodeService {
         kind: r.kind.clone(),
-        id: if r.id.is_empty() { r.name.clone() } else { r.id.clone() },
+        id: if r.id.is_empty() {
+            r.name.clone()
+        } else {
+            r.id.clone()
+        },
         service: r.name.clone(),
         tags: r.tags.iter().cloned().collect(),
         address: r.address.clone(),
@@ -123,8 +171,15 @@ fn service_row(r: &ServiceRequest) -> NodeService {
         socket_path: r.socket_path.clone(),
         weights: r.weights.unwrap_or_default(),
         enable_tag_override: r.enable_tag_override,
-        proxy: r.proxy.clone().map(|p| Box::new(crate::mesh::normal_proxy(p))),
-        connect: r.connect.clone().filter(|c| *c != Default::default()).map(Box::new),
+        proxy: r
+            .proxy
+            .clone()
+            .map(|p| Box::new(crate::mesh::normal_proxy(p))),
+        connect: r
+            .connect
+            .clone()
+            .filter(|c| *c != Default::default())
+            .map(Box::new),
         locality: r.locality.clone().map(Box::new),
         ..NodeService::default()
     }
@@ -146,23 +201,32 @@ fn check_weights(w: &Weights) -> Result<(), &'static str> {
 /// Checks metadata by Consul's rules: at most 64 pairs, keys of letters, digits, `-` and `_`.
 pub fn check_meta(meta: &StrMap) -> Result<(), String> {
     if meta.len() > META_MAX {
-        return Err(format!("Node metadata cannot contain more than {META_MAX} key/value pairs"));
+        return Err(format!(
+            "Node metadata cannot contain more than {META_MAX} key/value pairs"
+        ));
     }
     for (key, value) in meta.iter() {
         let fault = if key.is_empty() {
             "Key cannot be blank".to_owned()
-        } else if !key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+        } else if !key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        {
             "Key contains invalid characters".to_owned()
         } else if key.len() > META_KEY_MAX {
             format!("Key is too long (limit: {META_KEY_MAX} characters)")
-        } else if key.starts_with("consul-") && !matches!(key.as_str(), "consul-version" | "consul-network-segment") {
+        } else if key.starts_with("consul-")
+            && !matches!(key.as_str(), "consul-version" | "consul-network-segment")
+        {
             "Key prefix 'consul-' is reserved for internal use".to_owned()
         } else if value.len() > META_VALUE_MAX {
             format!("Value is too long (limit: {META_VALUE_MAX} characters)")
         } else {
             continue;
         };
-        return Err(format!("Couldn't load metadata pair ('{key}', '{value}'): {fault}"));
+        return Err(format!(
+            "Couldn't load metadata pair ('{key}', '{value}'): {fault}"
+        ));
     }
     Ok(())
 }
@@ -174,7 +238,10 @@ fn allowed(shared: &Shared, kind: &CheckType, source: Source) -> Result<(), Http
         return Ok(());
     }
     let (enabled, text) = match source {
-        Source::Api => (config.enable_script_checks, lictor_check::SCRIPTS_DISABLED_REMOTE),
+        Source::Api => (
+            config.enable_script_checks,
+            lictor_check::SCRIPTS_DISABLED_REMOTE,
+        ),
         Source::File => (
             config.enable_script_checks || config.enable_local_script_checks,
             lictor_check::SCRIPTS_DISABLED,
@@ -192,7 +259,11 @@ fn allowed(shared: &Shared, kind: &CheckType, source: Source) -> Result<(), Http
 }
 
 /// Registers a check that stands for itself, or for a service that is there.
-pub fn register_check(shared: &Arc<Shared>, r: &CheckRequest, source: Source) -> Result<(), HttpError> {
+pub fn register_check(
+    shared: &Arc<Shared>,
+    r: &CheckRequest,
+    source: Source,
+) -> Result<(), HttpError> {
     if r.name.is_empty() {
         return Err(HttpError::bad_request("Missing check name"));
     }
@@ -203,12 +274,16 @@ pub fn register_check(shared: &Arc<Shared>, r: &CheckRequest, source: Source) ->
     if kind.check_id.is_empty() {
         kind.check_id = r.name.clone();
     }
-    kind.validate().map_err(|e| HttpError::bad_request(format!("Invalid check: {e}")))?;
+    kind.validate()
+        .map_err(|e| HttpError::bad_request(format!("Invalid check: {e}")))?;
     allowed(shared, &kind, source)?;
     let mut token = r.token.clone();
     if !r.service_id.is_empty() {
         let Some(service) = shared.local.service(&r.service_id) else {
-            return Err(HttpError::not_found(format!("ServiceID {} does not exist", go_quote(&r.service_id))));
+            return Err(HttpError::not_found(format!(
+                "ServiceID {} does not exist",
+                go_quote(&r.service_id)
+            )));
         };
         if token.is_empty() {
             token = service.token;
@@ -221,7 +296,11 @@ pub fn register_check(shared: &Arc<Shared>, r: &CheckRequest, source: Source) ->
         notes: r.notes.clone(),
         service_id: r.service_id.clone(),
         // Checks of files carry no type in Consul's catalog.
-        kind: if source == Source::File { Str::new() } else { kind.kind().into() },
+        kind: if source == Source::File {
+            Str::new()
+        } else {
+            kind.kind().into()
+        },
         interval: kind.interval.to_string().into(),
         timeout: kind.timeout.to_string().into(),
         ..HealthCheck::default()
@@ -231,7 +310,13 @@ pub fn register_check(shared: &Arc<Shared>, r: &CheckRequest, source: Source) ->
 }
 
 /// Puts a check into the local state and starts it. What runs already as it is goes on.
-pub fn add_check(shared: &Arc<Shared>, mut check: HealthCheck, kind: CheckType, token: Str, source: Source) {
+pub fn add_check(
+    shared: &Arc<Shared>,
+    mut check: HealthCheck,
+    kind: CheckType,
+    token: Str,
+    source: Source,
+) {
     let id = check.check_id.clone();
     if let Some(known) = shared.local.check(&id) {
         // A definition given again keeps what is known of its health.
@@ -249,7 +334,9 @@ pub fn add_check(shared: &Arc<Shared>, mut check: HealthCheck, kind: CheckType, 
         check.output = output.into();
     }
     let status = check.status.clone();
-    shared.local.put_check(check, Some(kind.clone()), token, source);
+    shared
+        .local
+        .put_check(check, Some(kind.clone()), token, source);
     shared.aliases.stop(&id);
     if kind.is_alias() && elsewhere {
         shared.checks.stop(&id);
@@ -263,7 +350,10 @@ pub fn add_check(shared: &Arc<Shared>, mut check: HealthCheck, kind: CheckType, 
 pub fn remove_check(shared: &Shared, id: &str) -> bool {
     shared.checks.stop(id);
     shared.aliases.stop(id);
-    let service = shared.local.check(id).map(|row| row.check.service_id.clone());
+    let service = shared
+        .local
+        .check(id)
+        .map(|row| row.check.service_id.clone());
     let there = shared.local.remove_check(id);
     if let Some(service) = service {
         refresh_aliases(&shared.local, &service);
@@ -273,7 +363,9 @@ pub fn remove_check(shared: &Shared, id: &str) -> bool {
 
 /// Removes a service and its checks. Whether it was there.
 pub fn remove_service(shared: &Shared, id: &str) -> bool {
-    let Some(checks) = shared.local.remove_service(id) else { return false };
+    let Some(checks) = shared.local.remove_service(id) else {
+        return false;
+    };
     for check in checks {
         shared.checks.stop(&check);
         shared.aliases.stop(&check);
@@ -296,8 +388,15 @@ pub fn refresh_aliases(local: &Local, service: &str) {
 }
 
 /// Takes a service in or out of maintenance.
-pub fn service_in_maintenance(shared: &Shared, id: &str, enable: bool, reason: &str) -> Result<(), HttpError> {
-    let Some(service) = shared.local.service(id) else { return Err(unknown_service(id)) };
+pub fn service_in_maintenance(
+    shared: &Shared,
+    id: &str,
+    enable: bool,
+    reason: &str,
+) -> Result<(), HttpError> {
+    let Some(service) = shared.local.service(id) else {
+        return Err(unknown_service(id));
+    };
     let check_id = service_maintenance(id);
     if !enable {
         if shared.local.remove_check(&check_id) {
@@ -312,12 +411,18 @@ pub fn service_in_maintenance(shared: &Shared, id: &str, enable: bool, reason: &
         check_id,
         name: "Service Maintenance Mode".into(),
         status: Status::Critical,
-        notes: if reason.is_empty() { SERVICE_REASON.into() } else { reason.into() },
+        notes: if reason.is_empty() {
+            SERVICE_REASON.into()
+        } else {
+            reason.into()
+        },
         service_id: service.service.id.clone(),
         kind: "maintenance".into(),
         ..HealthCheck::default()
     };
-    shared.local.put_check(check, None, service.token, Source::Api);
+    shared
+        .local
+        .put_check(check, None, service.token, Source::Api);
     tracing::info!(target: "agent", service = %id, "Service entered maintenance mode");
     Ok(())
 }
@@ -337,7 +442,11 @@ pub fn node_in_maintenance(shared: &Shared, enable: bool, reason: &str) {
         check_id: NODE_MAINTENANCE.into(),
         name: "Node Maintenance Mode".into(),
         status: Status::Critical,
-        notes: if reason.is_empty() { NODE_REASON.into() } else { reason.into() },
+        notes: if reason.is_empty() {
+            NODE_REASON.into()
+        } else {
+            reason.into()
+        },
         kind: "maintenance".into(),
         ..HealthCheck::default()
     };
@@ -347,12 +456,18 @@ pub fn node_in_maintenance(shared: &Shared, enable: bool, reason: &str) {
 
 /// The error for a service that this agent does not have.
 pub fn unknown_service(id: &str) -> HttpError {
-    let text = format!("Unknown service ID {}. Ensure that the service ID is passed, not the service name.", go_quote(id));
+    let text = format!(
+        "Unknown service ID {}. Ensure that the service ID is passed, not the service name.",
+        go_quote(id)
+    );
     HttpError::new(StatusCode::NOT_FOUND, text)
 }
 
 /// The error for a check that this agent does not have.
 pub fn unknown_check(id: &str) -> HttpError {
-    let text = format!("Unknown check ID {}. Ensure that the check ID is passed, not the check name.", go_quote(id));
+    let text = format!(
+        "Unknown check ID {}. Ensure that the check ID is passed, not the check name.",
+        go_quote(id)
+    );
     HttpError::new(StatusCode::NOT_FOUND, text)
 }

@@ -23,7 +23,9 @@ pub fn run(loaded: Loaded, loader: Loader, program: &str) -> i32 {
         Ok(log) => log,
         Err(error) => return refused(&error.to_string()),
     };
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).clamp(1, 4);
+    let workers = std::thread::available_parallelism()
+        .map_or(1, std::num::NonZero::get)
+        .clamp(1, 4);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .max_blocking_threads(64)
@@ -50,7 +52,11 @@ fn refused(text: &str) -> i32 {
 
 /// Refuses by name what this version does not do.
 fn supported(config: &Config) -> Result<(), String> {
-    let not = |what: &str| Err(format!("{what} is not supported by this version of Lictor: it runs a single server (-dev, or -server with -bootstrap-expect=1)"));
+    let not = |what: &str| {
+        Err(format!(
+            "{what} is not supported by this version of Lictor: it runs a single server (-dev, or -server with -bootstrap-expect=1)"
+        ))
+    };
     if !config.server && !config.dev_mode {
         return not("a client agent (server = false)");
     }
@@ -60,7 +66,10 @@ fn supported(config: &Config) -> Result<(), String> {
     if !config.bootstrap && !config.dev_mode {
         return not("a server without bootstrap_expect = 1");
     }
-    for (key, addresses) in [("retry_join", &config.retry_join_lan), ("retry_join_wan", &config.retry_join_wan)] {
+    for (key, addresses) in [
+        ("retry_join", &config.retry_join_lan),
+        ("retry_join_wan", &config.retry_join_wan),
+    ] {
         if !addresses.addresses.is_empty() {
             return not(key);
         }
@@ -69,11 +78,15 @@ fn supported(config: &Config) -> Result<(), String> {
         return not("encrypt");
     }
     let t = &config.telemetry;
-    for (key, sink) in
-        [("telemetry.statsd_address", &t.statsd_address), ("telemetry.statsite_address", &t.statsite_address), ("telemetry.dogstatsd_addr", &t.dogstatsd_addr)]
-    {
+    for (key, sink) in [
+        ("telemetry.statsd_address", &t.statsd_address),
+        ("telemetry.statsite_address", &t.statsite_address),
+        ("telemetry.dogstatsd_addr", &t.dogstatsd_addr),
+    ] {
         if sink.is_some() {
-            return Err(format!("{key} is not supported by this version of Lictor: read /v1/agent/metrics instead (with ?format=prometheus for Prometheus)"));
+            return Err(format!(
+                "{key} is not supported by this version of Lictor: read /v1/agent/metrics instead (with ?format=prometheus for Prometheus)"
+            ));
         }
     }
     Ok(())
@@ -110,7 +123,10 @@ struct Signals {
 
 enum Asked {
     Reload,
-    End { name: &'static str, gracefully: bool },
+    End {
+        name: &'static str,
+        gracefully: bool,
+    },
 }
 
 impl Signals {
@@ -140,13 +156,23 @@ impl Signals {
     }
 }
 
-async fn live(config: Config, warnings: Vec<String>, loader: Loader, log: lictor_log::Handle, program: &str) -> i32 {
+async fn live(
+    config: Config,
+    warnings: Vec<String>,
+    loader: Loader,
+    log: lictor_log::Handle,
+    program: &str,
+) -> i32 {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => return refused(&format!("cannot listen for signals: {error}")),
     };
     if !config.logging.json {
-        let _ = writeln!(std::io::stdout(), "==> Starting {} agent...", version::product(program));
+        let _ = writeln!(
+            std::io::stdout(),
+            "==> Starting {} agent...",
+            version::product(program)
+        );
     }
     for warning in &warnings {
         tracing::warn!(target: "agent", "{warning}");
@@ -225,12 +251,20 @@ async fn live(config: Config, warnings: Vec<String>, loader: Loader, log: lictor
 
 async fn end(agent: Agent, signals: &mut Signals, name: &str, gracefully: bool) -> i32 {
     if !gracefully {
-        let rule = if name == "interrupt" { "skip_leave_on_interrupt is true" } else { "leave_on_terminate is false" };
+        let rule = if name == "interrupt" {
+            "skip_leave_on_interrupt is true"
+        } else {
+            "leave_on_terminate is false"
+        };
         tracing::info!(target: "agent", rule, "Graceful shutdown disabled. Exiting");
         agent.stop(DRAIN_MAX).await;
         return 1;
     }
-    let rule = if name == "interrupt" { "skip_leave_on_interrupt is false" } else { "leave_on_terminate is true" };
+    let rule = if name == "interrupt" {
+        "skip_leave_on_interrupt is false"
+    } else {
+        "leave_on_terminate is true"
+    };
     tracing::info!(target: "agent", rule, "Gracefully shutting down agent...");
     let shared = agent.shared.clone();
     let code = tokio::select! {
@@ -262,7 +296,8 @@ struct PidFile(String);
 
 impl PidFile {
     fn write(path: String) -> Result<PidFile, String> {
-        std::fs::write(&path, std::process::id().to_string()).map_err(|e| format!("Could not write pid file: {path}: {e}"))?;
+        std::fs::write(&path, std::process::id().to_string())
+            .map_err(|e| format!("Could not write pid file: {path}: {e}"))?;
         Ok(PidFile(path))
     }
 }
@@ -275,15 +310,31 @@ impl Drop for PidFile {
 
 fn banner(config: &Config, node_id: &str) {
     let port = |p: Option<u16>| p.map_or(-1, i64::from);
-    let clients: Vec<String> = config.client_addrs.iter().map(ToString::to_string).collect();
+    let clients: Vec<String> = config
+        .client_addrs
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let segment = if config.server { "<all>" } else { "" };
     let rows = [
-        ("Version", format!("'{}' ({} {})", version::COMPATIBLE, "Lictor", version::OWN)),
-        ("Build Date", format!("'{}'", "1970-01-01 00:00:01 +0000 UTC")),
+        (
+            "Version",
+            format!("'{}' ({} {})", version::COMPATIBLE, "Lictor", version::OWN),
+        ),
+        (
+            "Build Date",
+            format!("'{}'", "1970-01-01 00:00:01 +0000 UTC"),
+        ),
         ("Node ID", format!("'{node_id}'")),
         ("Node name", format!("'{}'", config.node_name)),
-        ("Datacenter", format!("'{}' (Segment: '{segment}')", config.datacenter)),
-        ("Server", format!("{} (Bootstrap: {})", config.server, config.bootstrap)),
+        (
+            "Datacenter",
+            format!("'{}' (Segment: '{segment}')", config.datacenter),
+        ),
+        (
+            "Server",
+            format!("{} (Bootstrap: {})", config.server, config.bootstrap),
+        ),
         (
             "Client Addr",
             format!(
@@ -299,7 +350,12 @@ fn banner(config: &Config, node_id: &str) {
         ),
         (
             "Cluster Addr",
-            format!("{} (LAN: {}, WAN: {})", config.advertise.lan, config.ports.serf_lan, port(config.ports.serf_wan)),
+            format!(
+                "{} (LAN: {}, WAN: {})",
+                config.advertise.lan,
+                config.ports.serf_lan,
+                port(config.ports.serf_wan)
+            ),
         ),
         ("Gossip Encryption", config.encrypt.is_some().to_string()),
         ("ACL Enabled", config.acl.enabled.to_string()),

@@ -59,8 +59,16 @@ pub enum WriteError {
 impl Store {
     /// A store without consensus: reads see an empty state until [`Store::attach`].
     pub fn new() -> Store {
-        let published = Published { view: ArcSwap::from_pointee(View::default()), watches: Arc::default() };
-        Store { inner: Arc::new(Inner { published: Arc::new(published), consensus: OnceLock::new() }) }
+        let published = Published {
+            view: ArcSwap::from_pointee(View::default()),
+            watches: Arc::default(),
+        };
+        Store {
+            inner: Arc::new(Inner {
+                published: Arc::new(published),
+                consensus: OnceLock::new(),
+            }),
+        }
     }
 
     /// What consensus publishes to.
@@ -101,9 +109,17 @@ impl Store {
     /// Writes.
     pub async fn write(&self, command: Command) -> Result<Outcome, WriteError> {
         let consensus = self.consensus().ok_or(WriteError::NoLeader)?;
-        match consensus.propose(Entry { at: unix_ms(), command }).await {
+        match consensus
+            .propose(Entry {
+                at: unix_ms(),
+                command,
+            })
+            .await
+        {
             Ok(applied) => Ok(applied.outcome),
-            Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => Err(WriteError::NoLeader),
+            Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => {
+                Err(WriteError::NoLeader)
+            }
             Err(ProposeError::Stopped) => Err(WriteError::Stopped),
             Err(_) => Err(WriteError::Unknown),
         }
@@ -133,5 +149,7 @@ impl Default for Store {
 
 /// Milliseconds since 1970 by this machine's clock.
 pub fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }

@@ -13,13 +13,16 @@ pub fn https(config: &Config) -> Result<Arc<Tls>, StartFailed> {
             "ports.https is set but there is no certificate: set tls.https.cert_file and tls.https.key_file".to_owned(),
         ));
     }
-    let read = |path: &str| std::fs::read(path).map_err(|e| StartFailed(format!("tls.https: {path}: {e}")));
+    let read = |path: &str| {
+        std::fs::read(path).map_err(|e| StartFailed(format!("tls.https: {path}: {e}")))
+    };
     let mut ca = Vec::new();
     if !t.ca_file.is_empty() {
         ca.extend(read(&t.ca_file)?);
     }
     if !t.ca_path.is_empty() {
-        let entries = std::fs::read_dir(&t.ca_path).map_err(|e| StartFailed(format!("tls.https: {}: {e}", t.ca_path)))?;
+        let entries = std::fs::read_dir(&t.ca_path)
+            .map_err(|e| StartFailed(format!("tls.https: {}: {e}", t.ca_path)))?;
         for entry in entries.flatten() {
             ca.extend(read(&entry.path().to_string_lossy())?);
             ca.push(b'\n');
@@ -30,7 +33,13 @@ pub fn https(config: &Config) -> Result<Arc<Tls>, StartFailed> {
         key_pem: read(&t.key_file)?,
         client_ca_pem: (!ca.is_empty()).then_some(ca),
         verify_incoming: t.verify_incoming,
-        min_version: if t.min_version == "TLSv1_3" { TlsVersion::Tls13 } else { TlsVersion::Tls12 },
+        min_version: if t.min_version == "TLSv1_3" {
+            TlsVersion::Tls13
+        } else {
+            TlsVersion::Tls12
+        },
     };
-    Tls::new(&settings).map(Arc::new).map_err(|e| StartFailed(format!("tls.https: {e}")))
+    Tls::new(&settings)
+        .map(Arc::new)
+        .map_err(|e| StartFailed(format!("tls.https: {e}")))
 }

@@ -16,5 +16,9 @@ pub fn metadata() -> String {
 /// What the product is called where scripts wait for a line: Consul's word when called by that
 /// name, ours otherwise.
 pub fn product(program: &str) -> &'static str {
-    if program == "consul" { "Consul" } else { "Lictor" }
+    if program == "consul" {
+        "Consul"
+    } else {
+        "Lictor"
+    }
 }

@@ -68,7 +68,10 @@ impl Watches {
                 (key, slot, generation)
             })
             .collect();
-        Watch { watches: self.clone(), keys }
+        Watch {
+            watches: self.clone(),
+            keys,
+        }
     }
 
     /// Wakes all who wait for what was touched.
@@ -84,9 +87,17 @@ impl Watches {
                     woken.push(slot.clone());
                 }
                 if let WatchKey::Kv(name) = key {
-                    for length in inner.prefix_lengths.keys().take_while(|n| **n <= name.len()) {
-                        let Some(prefix) = name.get(..*length) else { continue };
-                        if let Some((slot, _)) = inner.slots.get(&WatchKey::KvPrefix(Str::from(prefix))) {
+                    for length in inner
+                        .prefix_lengths
+                        .keys()
+                        .take_while(|n| **n <= name.len())
+                    {
+                        let Some(prefix) = name.get(..*length) else {
+                            continue;
+                        };
+                        if let Some((slot, _)) =
+                            inner.slots.get(&WatchKey::KvPrefix(Str::from(prefix)))
+                        {
                             woken.push(slot.clone());
                         }
                     }
@@ -100,7 +111,12 @@ impl Watches {
 
     /// Wakes everyone: after a restore, and when the agent ends.
     pub fn wake_all(&self) {
-        let all: Vec<Arc<Slot>> = self.lock().slots.values().map(|(slot, _)| slot.clone()).collect();
+        let all: Vec<Arc<Slot>> = self
+            .lock()
+            .slots
+            .values()
+            .map(|(slot, _)| slot.clone())
+            .collect();
         for slot in all {
             slot.wake();
         }
@@ -137,7 +153,9 @@ impl Watch {
             [] => std::future::pending().await,
             [(_, slot, since)] => slot.changed(*since).await,
             many => {
-                let waits = many.iter().map(|(_, slot, since)| Box::pin(slot.changed(*since)));
+                let waits = many
+                    .iter()
+                    .map(|(_, slot, since)| Box::pin(slot.changed(*since)));
                 futures_util::future::select_all(waits).await;
             }
         }
@@ -151,7 +169,9 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut inner = self.watches.lock();
         for (key, _, _) in self.keys.drain(..) {
-            let Some((_, users)) = inner.slots.get_mut(&key) else { continue };
+            let Some((_, users)) = inner.slots.get_mut(&key) else {
+                continue;
+            };
             *users -= 1;
             if *users > 0 {
                 continue;
@@ -187,7 +207,10 @@ mod tests {
         let mut db = all.register(vec![WatchKey::Service("db".into()), WatchKey::Nodes]);
         all.wake(&touched(&[WatchKey::Service("web".into())]));
         assert!(web.changed().now_or_never().is_some());
-        assert!(web.changed().now_or_never().is_none(), "one wake for one change");
+        assert!(
+            web.changed().now_or_never().is_none(),
+            "one wake for one change"
+        );
         assert!(db.changed().now_or_never().is_none());
         all.wake(&touched(&[WatchKey::Nodes]));
         assert!(db.changed().now_or_never().is_some());

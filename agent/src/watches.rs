@@ -27,7 +27,9 @@ impl Watching {
         for watch in watches {
             match Plan::of(watch) {
                 Ok(plan) => _ = tasks.spawn(run(shared.clone(), plan)),
-                Err(error) => tracing::error!(target: "agent", watch = %watch, error = %error, "a watch cannot run"),
+                Err(error) => {
+                    tracing::error!(target: "agent", watch = %watch, error = %error, "a watch cannot run")
+                }
             }
         }
         // The old ones end as they are dropped, and their handlers with them.
@@ -36,7 +38,10 @@ impl Watching {
 
     /// Ends what runs.
     pub fn end(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .abort_all();
     }
 }
 
@@ -50,7 +55,12 @@ struct Plan {
 
 enum Handler {
     Script(Vec<String>),
-    Http { url: String, method: String, headers: Vec<(String, String)>, timeout: Duration },
+    Http {
+        url: String,
+        method: String,
+        headers: Vec<(String, String)>,
+        timeout: Duration,
+    },
 }
 
 fn text<'a>(watch: &'a Value, key: &str) -> &'a str {
@@ -58,7 +68,16 @@ fn text<'a>(watch: &'a Value, key: &str) -> &'a str {
 }
 
 fn encoded(value: &str) -> String {
-    value.bytes().map(|b| if b.is_ascii_alphanumeric() || b"-_.~/".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    value
+        .bytes()
+        .map(|b| {
+            if b.is_ascii_alphanumeric() || b"-_.~/".contains(&b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
 }
 
 impl Plan {
@@ -79,11 +98,21 @@ impl Plan {
             "nodes" => "/v1/catalog/nodes".to_owned(),
             "service" => {
                 let tags = match watch.get("tag") {
-                    Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).map(encoded).collect(),
+                    Some(Value::Array(all)) => {
+                        all.iter().filter_map(Value::as_str).map(encoded).collect()
+                    }
                     _ => vec![encoded(text(watch, "tag"))],
                 };
-                query.extend(tags.into_iter().filter(|t: &String| !t.is_empty()).map(|t| format!("tag={t}")));
-                if watch.get("passingonly").and_then(Value::as_bool).unwrap_or(false) {
+                query.extend(
+                    tags.into_iter()
+                        .filter(|t: &String| !t.is_empty())
+                        .map(|t| format!("tag={t}")),
+                );
+                if watch
+                    .get("passingonly")
+                    .and_then(Value::as_bool)
+                    .unwrap_or(false)
+                {
                     query.push("passing".to_owned());
                 }
                 format!("/v1/health/service/{}", need("service")?)
@@ -104,7 +133,12 @@ impl Plan {
         if !text(watch, "filter").is_empty() {
             query.push(format!("filter={}", encoded(text(watch, "filter"))));
         }
-        Ok(Plan { path, query: query.join("&"), kind, handler: Handler::of(watch)? })
+        Ok(Plan {
+            path,
+            query: query.join("&"),
+            kind,
+            handler: Handler::of(watch)?,
+        })
     }
 
     /// What the handler gets of an answer: Consul's forms.
@@ -122,30 +156,60 @@ impl Handler {
     fn of(watch: &Value) -> Result<Handler, String> {
         let args = |value: &Value| -> Vec<String> {
             match value {
-                Value::Array(all) => all.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+                Value::Array(all) => all
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect(),
                 Value::String(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()],
                 _ => Vec::new(),
             }
         };
         if text(watch, "handler_type") == "http" {
-            let config = watch.get("http_handler_config").map(|c| c.get(0).unwrap_or(c)).unwrap_or(&Value::Null);
+            let config = watch
+                .get("http_handler_config")
+                .map(|c| c.get(0).unwrap_or(c))
+                .unwrap_or(&Value::Null);
             let url = text(config, "path");
             if url.is_empty() {
                 return Err("Requires 'path' to be set".to_owned());
             }
-            let headers = config.get("header").and_then(Value::as_object).into_iter().flatten().flat_map(|(name, values)| {
-                values.as_array().into_iter().flatten().filter_map(Value::as_str).map(|v| (name.clone(), v.to_owned())).collect::<Vec<_>>()
-            });
-            let timeout = lictor_wire::GoDuration::parse(text(config, "timeout")).map_or(Duration::from_secs(10), |d| d.to_std());
+            let headers = config
+                .get("header")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+                .flat_map(|(name, values)| {
+                    values
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .filter_map(Value::as_str)
+                        .map(|v| (name.clone(), v.to_owned()))
+                        .collect::<Vec<_>>()
+                });
+            let timeout = lictor_wire::GoDuration::parse(text(config, "timeout"))
+                .map_or(Duration::from_secs(10), |d| d.to_std());
             let method = match text(config, "method") {
                 "" => "POST",
                 method => method,
             };
-            return Ok(Handler::Http { url: url.to_owned(), method: method.to_owned(), headers: headers.collect(), timeout });
+            return Ok(Handler::Http {
+                url: url.to_owned(),
+                method: method.to_owned(),
+                headers: headers.collect(),
+                timeout,
+            });
         }
-        let command = watch.get("args").or_else(|| watch.get("handler")).map(args).unwrap_or_default();
+        let command = watch
+            .get("args")
+            .or_else(|| watch.get("handler"))
+            .map(args)
+            .unwrap_or_default();
         if command.is_empty() {
-            return Err("Must define a watch handler: args, handler or http_handler_config".to_owned());
+            return Err(
+                "Must define a watch handler: args, handler or http_handler_config".to_owned(),
+            );
         }
         Ok(Handler::Script(command))
     }
@@ -169,9 +233,18 @@ impl Handler {
                 let output = child.wait_with_output().await.map_err(|e| e.to_string())?;
                 let tail = &output.stdout[output.stdout.len().saturating_sub(OUTPUT_MAX)..];
                 tracing::debug!(target: "agent", output = %String::from_utf8_lossy(tail), "watch handler output");
-                if output.status.success() { Ok(()) } else { Err(output.status.to_string()) }
+                if output.status.success() {
+                    Ok(())
+                } else {
+                    Err(output.status.to_string())
+                }
             }
-            Handler::Http { url, method, headers, timeout } => {
+            Handler::Http {
+                url,
+                method,
+                headers,
+                timeout,
+            } => {
                 let mut headers = headers.clone();
                 headers.push(("X-Consul-Index".to_owned(), index.to_owned()));
                 headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
@@ -188,7 +261,11 @@ async fn run(shared: Arc<Shared>, plan: Plan) {
     loop {
         let mut query = plan.query.clone();
         if index != "0" {
-            query.push_str(if query.is_empty() { "index=" } else { "&index=" });
+            query.push_str(if query.is_empty() {
+                "index="
+            } else {
+                "&index="
+            });
             query.push_str(&index);
         }
         let (status, next, body) = http::internal_get(&shared, &plan.path, &query).await;
@@ -201,7 +278,8 @@ async fn run(shared: Arc<Shared>, plan: Plan) {
         }
         failures = 0;
         // An index that goes back means that the state was replaced: begin anew.
-        let back = plan.kind != "event" && next.parse::<u64>().unwrap_or(0) < index.parse().unwrap_or(0);
+        let back =
+            plan.kind != "event" && next.parse::<u64>().unwrap_or(0) < index.parse().unwrap_or(0);
         index = if back { "0".to_owned() } else { next };
         let value = plan.shape(status, serde_json::from_slice(&body).unwrap_or(Value::Null));
         if last.as_ref() == Some(&value) {
@@ -216,16 +294,33 @@ async fn run(shared: Arc<Shared>, plan: Plan) {
 }
 
 /// Sends a change to an HTTP handler.
-async fn send(method: &str, url: &str, headers: &[(String, String)], body: Vec<u8>, limit: Duration) -> Result<(), String> {
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| format!("{url} is no URL"))?;
+async fn send(
+    method: &str,
+    url: &str,
+    headers: &[(String, String)],
+    body: Vec<u8>,
+    limit: Duration,
+) -> Result<(), String> {
+    let (scheme, rest) = url
+        .split_once("://")
+        .ok_or_else(|| format!("{url} is no URL"))?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let client = Client::new(ClientConfig::at(format!("{scheme}://{authority}"))).map_err(|e| e.to_string())?;
+    let client = Client::new(ClientConfig::at(format!("{scheme}://{authority}")))
+        .map_err(|e| e.to_string())?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|e| e.to_string())?;
     let path = if path.is_empty() { "/" } else { path };
-    let mut request = Request::encoded(method, path).raw_query(query).body(body).timeout(limit);
+    let mut request = Request::encoded(method, path)
+        .raw_query(query)
+        .body(body)
+        .timeout(limit);
     for (name, value) in headers {
         request = request.header(name, value);
     }
-    client.send(request).await.and_then(lictor_client::Response::ok).map(|_| ()).map_err(|e| e.to_string())
+    client
+        .send(request)
+        .await
+        .and_then(lictor_client::Response::ok)
+        .map(|_| ())
+        .map_err(|e| e.to_string())
 }

@@ -184,6 +184,7 @@ class Scope {
         if (this.signal.aborted) return;
         if (part.signal.aborted) continue;
         failed += 1;
+        index = 0; // an agent that restarted may count from a lower one: ask for what is now
         this.errors.set(path, error);
         state();
         const pause = Math.min(30, 2 ** failed) * 1000;
@@ -210,7 +211,7 @@ class Scope {
 
 const RANK = { passing: 0, warning: 1, critical: 2, maintenance: 3 };
 const WORD = { passing: 'Passing', warning: 'Warning', critical: 'Critical', maintenance: 'Maintenance' };
-const SIGN = { passing: '✓', warning: '!', critical: '✕', maintenance: '⏸' };
+const SIGN = { passing: '✓', warning: '!', critical: '✕', maintenance: '‖' };
 
 const statusOf = (check) => (check.CheckID === '_node_maintenance' || check.CheckID.startsWith('_service_maintenance:') ? 'maintenance' : check.Status in RANK ? check.Status : 'critical');
 const worse = (a, b) => (RANK[b] > RANK[a] ? b : a);
@@ -276,7 +277,7 @@ const NOT_PASSING = { filter: 'Status != "passing"' };
 function servicesView(scope) {
   let services = null; // name -> tags
   let servicesIndex = 0;
-  let failing = [];
+  let failing = null;
   const counts = new Map(); // name -> {mark, total, by, status}
   const onNode = new Map(); // node -> {mark, names}
   const view = { title: 'Services', limit: PAGE };
@@ -295,7 +296,7 @@ function servicesView(scope) {
   let wanted = false;
   async function refresh() {
     wanted = busy;
-    if (busy || !services) return;
+    if (busy || !services || !failing) return;
     busy = true;
     try {
       for (let again = true; again && !scope.signal.aborted;) {
@@ -339,6 +340,7 @@ function servicesView(scope) {
     }
   }
 
+  /** From the counts when they are of now, else from the checks. */
   function statusBy(name, table) {
     const known = counts.get(name);
     return known && known.mark === markOf(name) ? known.status : table.get(name) || 'passing';
@@ -362,7 +364,7 @@ function servicesView(scope) {
   }
 
   view.render = () => {
-    if (!services) return [title('Services'), loading()];
+    if (!services || !failing) return [title('Services'), loading()];
     const list = rows();
     const found = table();
     const all = Object.keys(services).length;
@@ -377,7 +379,7 @@ function servicesView(scope) {
           const parts = known && ['critical', 'maintenance', 'warning'].filter((s) => known.by[s]).map((s) => known.by[s] + ' ' + WORD[s].toLowerCase()).join(', ');
           return h('tr', { 'data-key': name, class: 'go' },
             h('th', { scope: 'row' }, serviceLink(name)),
-            h('td', {}, badge(statusBy(name, found))),
+            h('td', {}, badge(known ? known.status : found.get(name) || 'passing')),
             h('td', {}, known ? String(known.total) : '…', parts && h('span', { class: 'dim' }, ' (' + parts + ')')),
             h('td', {}, tags(services[name])));
         }))),
@@ -490,17 +492,21 @@ function nodeView(scope, name) {
     if (!got) return [head, title(name), loading()];
     if (!got.Node) return [head, title(name), empty('There is no such node.', 'It may have left; the page shows it when it comes back.')];
     const own = checks.filter((c) => !c.ServiceID);
-    const list = [...(got.Services || [])].sort((a, b) => byText(a.Service, b.Service) || byText(a.ID, b.ID));
+    const checksOf = (s) => checks.filter((c) => c.ServiceID === s.ID);
+    const list = [...(got.Services || [])].sort((a, b) => RANK[worst(checksOf(b))] - RANK[worst(checksOf(a))] || byText(a.Service, b.Service) || byText(a.ID, b.ID));
     return [
       head,
       title(name, badge(worst(checks)), h('code', {}, got.Node.Address)),
       h('section', {}, h('h2', {}, 'Node checks'), own.length ? checkList(own) : h('p', { class: 'dim' }, 'No checks of the node itself.')),
       h('section', {}, h('h2', {}, 'Services'),
         list.length === 0 ? h('p', { class: 'dim' }, 'No services on this node.') : h('ul', { class: 'cards' }, list.slice(0, view.limit).map((s) => {
-          const of = checks.filter((c) => c.ServiceID === s.ID);
-          return h('li', { 'data-key': s.ID, class: 'card ' + worst(of) },
-            h('div', { class: 'row' }, badge(worst(of)), h('h3', {}, serviceLink(s.Service)), s.ID !== s.Service && h('code', {}, s.ID),
-              h('span', { class: 'dim' }, s.SocketPath || [s.Address, s.Port || ''].filter(Boolean).join(':') || 'no port')),
+          const of = checksOf(s);
+          // A service is no healthier than its node.
+          const status = worst([...own, ...of]);
+          return h('li', { 'data-key': s.ID, class: 'card ' + status },
+            h('div', { class: 'row' }, badge(status), h('h3', {}, serviceLink(s.Service)), s.ID !== s.Service && h('code', {}, s.ID),
+              h('span', { class: 'dim' }, s.SocketPath || [s.Address, s.Port || ''].filter(Boolean).join(':') || 'no port'),
+              worst(of) !== status && h('span', { class: 'dim' }, 'by a check of the node')),
             tags(s.Tags),
             of.length > 0 && h('details', { open: worst(of) !== 'passing' }, h('summary', {}, checkSummary(of)), checkList(of)));
         })),
@@ -593,6 +599,7 @@ const valueField = (text) => h('label', {}, 'Value', h('textarea', { id: 'value'
 
 function newKeyView(scope, prefix) {
   const view = { title: 'New key' };
+  scope.loaded = true; // it reads nothing
   view.render = () => [
     keyCrumbs(prefix),
     title('New key'),
@@ -729,6 +736,7 @@ function keyView(scope, key) {
   };
   if (!reachable(key)) {
     entry = null;
+    scope.loaded = true;
     return view;
   }
   scope.watch(keyPath(key), {}, (answer) => {
@@ -772,6 +780,7 @@ function open() {
     if (params.has('new')) return newKeyView(scope, key);
     return (key === '' || key.endsWith('/')) && !params.has('value') ? folderView(scope, key) : keyView(scope, key);
   }
+  scope.loaded = true;
   return { title: 'Not found', render: () => [title('There is no such page'), empty('Choose one of the pages above.')] };
 }
 

@@ -157,6 +157,8 @@ pub struct Endpoint {
     pub texts: Arc<[Data]>,
     /// Whether the name of its node is one of letters, digits and hyphens.
     pub plain_name: bool,
+    /// Its tags.
+    pub tags: Arc<[Str]>,
 }
 
 /// The instances that may be answered with, in the catalog's order.
@@ -183,7 +185,7 @@ impl Rows {
     /// Filters instances and prepares what records need.
     pub fn new(found: &[CheckServiceNode], filter: Filter<'_>) -> Rows {
         let counts = |row: &&CheckServiceNode| {
-            filter.tag.is_none_or(|tag| has_tag(&row.service, tag))
+            filter.tag.is_none_or(|tag| has_tag(&row.service.tags, tag))
                 && serves(&row.checks, filter.only_passing)
         };
         Rows {
@@ -192,6 +194,14 @@ impl Rows {
                 .filter(counts)
                 .map(|row| Endpoint::new(row, filter))
                 .collect(),
+        }
+    }
+
+    /// Those that have a tag, given in lower case.
+    pub fn with_tag(&self, tag: &str) -> Rows {
+        let has_tag = |endpoint: &&Endpoint| has_tag(&endpoint.tags, tag);
+        Rows {
+            endpoints: self.endpoints.iter().filter(has_tag).cloned().collect(),
         }
     }
 }
@@ -238,6 +248,7 @@ impl Endpoint {
             port: clamp(port),
             weight: weight(service, &row.checks),
             texts: texts(node),
+            tags: service.tags.clone(),
             plain_name: node
                 .node
                 .bytes()
@@ -250,10 +261,8 @@ fn clamp(number: i64) -> u16 {
     number.clamp(0, i64::from(u16::MAX)) as u16
 }
 
-fn has_tag(service: &NodeService, tag: &str) -> bool {
-    service
-        .tags
-        .iter()
+fn has_tag(tags: &[Str], tag: &str) -> bool {
+    tags.iter()
         .any(|t| t.eq_ignore_ascii_case(tag) || (!t.is_ascii() && fold(t) == tag))
 }
 

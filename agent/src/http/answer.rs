@@ -47,7 +47,11 @@ impl std::fmt::Debug for Payload {
 impl Reply {
     /// An answer without headers.
     pub fn bare(status: StatusCode, body: Bytes) -> Reply {
-        Reply { status, headers: HeaderMap::new(), body: Payload::Whole(body) }
+        Reply {
+            status,
+            headers: HeaderMap::new(),
+            body: Payload::Whole(body),
+        }
     }
 
     /// 200 with nothing to say.
@@ -87,7 +91,11 @@ impl Reply {
 /// a newline.
 pub fn encode<T: Serialize + ?Sized>(shared: &Shared, call: &Call, value: &T) -> Bytes {
     let asked = call.params.has("pretty");
-    let mut body = if asked || shared.pretty { gojson::to_pretty(value) } else { gojson::to_vec(value) };
+    let mut body = if asked || shared.pretty {
+        gojson::to_pretty(value)
+    } else {
+        gojson::to_vec(value)
+    };
     if asked {
         body.push(b'\n');
     }
@@ -108,7 +116,11 @@ pub fn finish(shared: &Shared, head: &Head, reply: Reply, wrapped: bool) -> warp
     static VARY: HeaderValue = HeaderValue::from_static("Accept-Encoding");
     static ALLOW: HeaderValue = HeaderValue::from_static("allow");
     static POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-policy");
-    let Reply { status, mut headers, body } = reply;
+    let Reply {
+        status,
+        mut headers,
+        body,
+    } = reply;
     if wrapped {
         headers.insert(header::VARY, VARY.clone());
         headers.insert(POLICY.clone(), ALLOW.clone());
@@ -118,7 +130,7 @@ pub fn finish(shared: &Shared, head: &Head, reply: Reply, wrapped: bool) -> warp
     }
     let body = match body {
         Payload::Whole(body) => {
-            let zip = wrapped && body.len() >= GZIP_MIN && accepts_gzip(head);
+            let zip = body.len() >= GZIP_MIN && accepts_gzip(head);
             let body = match zip.then(|| gzip(&body)).flatten() {
                 Some(packed) => {
                     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -133,7 +145,9 @@ pub fn finish(shared: &Shared, head: &Head, reply: Reply, wrapped: bool) -> warp
                 body.into()
             }
         }
-        Payload::Stream(parts) => warp::reply::Reply::into_response(warp::reply::stream(parts)).into_body(),
+        Payload::Stream(parts) => {
+            warp::reply::Reply::into_response(warp::reply::stream(parts)).into_body()
+        }
     };
     let mut response = warp::reply::Response::new(body);
     *response.status_mut() = status;
@@ -142,15 +156,25 @@ pub fn finish(shared: &Shared, head: &Head, reply: Reply, wrapped: bool) -> warp
 }
 
 fn accepts_gzip(head: &Head) -> bool {
-    let Some(accepted) = head.headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()) else { return false };
+    let Some(accepted) = head
+        .headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|v| v.to_str().ok())
+    else {
+        return false;
+    };
     accepted.split(',').any(|word| {
         let (name, quality) = word.split_once(';').unwrap_or((word, ""));
-        matches!(name.trim(), "gzip" | "*") && !matches!(quality.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
+        matches!(name.trim(), "gzip" | "*")
+            && !matches!(quality.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
     })
 }
 
 fn gzip(body: &[u8]) -> Option<Bytes> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
+    let mut encoder = flate2::write::GzEncoder::new(
+        Vec::with_capacity(body.len() / 4),
+        flate2::Compression::fast(),
+    );
     encoder.write_all(body).ok()?;
     encoder.finish().ok().map(Bytes::from)
 }

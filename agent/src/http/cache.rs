@@ -53,7 +53,11 @@ impl AnswerCache {
             inner.answers = HashMap::new();
             inner.bytes = 0;
         }
-        let kept = Kept { epoch, index, body: body.clone() };
+        let kept = Kept {
+            epoch,
+            index,
+            body: body.clone(),
+        };
         inner.bytes += body.len();
         match inner.answers.get_mut(request) {
             Some(old) => {

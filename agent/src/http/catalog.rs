@@ -8,7 +8,10 @@ use crate::agent::Shared;
 use lictor_state::{Command, Outcome, View, WatchKey, fold};
 use lictor_wire::gojson::{self, Mode};
 use lictor_wire::rows::{NodeServiceList, NodeServices, ServiceNode};
-use lictor_wire::{CoordinateUpdateRequest, DeregisterRequest, HealthCheck, Node, NodeService, RegisterRequest, Str, Weights};
+use lictor_wire::{
+    CoordinateUpdateRequest, DeregisterRequest, HealthCheck, Node, NodeService, RegisterRequest,
+    Str, Weights,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,14 +33,18 @@ fn prepare(r: &mut RegisterRequest) -> Result<(), HttpError> {
         return Err(HttpError::internal("Must provide node"));
     }
     if r.address.is_empty() && !r.skip_node_update {
-        return Err(HttpError::internal("Must provide address if SkipNodeUpdate is not set"));
+        return Err(HttpError::internal(
+            "Must provide address if SkipNodeUpdate is not set",
+        ));
     }
     if !r.id.is_empty() {
         check_uuid(&r.id).map_err(|e| HttpError::internal(format!("Bad node ID: {e}")))?;
     }
     if let Some(service) = &mut r.service {
         if service.service.is_empty() && !service.id.is_empty() {
-            return Err(HttpError::internal("Must provide service name (Service.Service) when service ID is provided"));
+            return Err(HttpError::internal(
+                "Must provide service name (Service.Service) when service ID is provided",
+            ));
         }
         if service.id.is_empty() {
             service.id = service.service.clone();
@@ -51,10 +58,18 @@ fn prepare(r: &mut RegisterRequest) -> Result<(), HttpError> {
                 return Err(HttpError::internal(crate::mesh::fault_list(&texts)));
             }
         }
-        if service.weights == (Weights { passing: 0, warning: 0 }) {
+        if service.weights
+            == (Weights {
+                passing: 0,
+                warning: 0,
+            })
+        {
             service.weights = Weights::default();
         }
-        service.proxy = service.proxy.take().map(|p| Box::new(crate::mesh::normal_proxy(*p)));
+        service.proxy = service
+            .proxy
+            .take()
+            .map(|p| Box::new(crate::mesh::normal_proxy(*p)));
     }
     // A service without a name or id is no service.
     if r.service.as_ref().is_some_and(|s| s.service.is_empty()) {
@@ -95,7 +110,11 @@ pub fn check_uuid(text: &str) -> Result<(), String> {
         8 | 13 | 18 | 23 => b == b'-',
         _ => b.is_ascii_hexdigit(),
     });
-    if fits { Ok(()) } else { Err("uuid is improperly formatted".to_owned()) }
+    if fits {
+        Ok(())
+    } else {
+        Err("uuid is improperly formatted".to_owned())
+    }
 }
 
 /// `PUT /v1/catalog/deregister`
@@ -112,7 +131,10 @@ pub async fn deregister(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, 
 }
 
 /// `null` decodes to an empty request, as in Go.
-pub fn decode<T: serde::de::DeserializeOwned + Default>(body: &[u8], root: &'static str) -> Result<T, HttpError> {
+pub fn decode<T: serde::de::DeserializeOwned + Default>(
+    body: &[u8],
+    root: &'static str,
+) -> Result<T, HttpError> {
     if body.trim_ascii() == b"null" {
         return Ok(T::default());
     }
@@ -141,7 +163,12 @@ pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply,
 }
 
 fn has_meta(node: &Node, wanted: &[(String, String)]) -> bool {
-    wanted.iter().all(|(k, v)| node.meta.as_ref().and_then(|m| m.get(k)).is_some_and(|have| have == v.as_str()))
+    wanted.iter().all(|(k, v)| {
+        node.meta
+            .as_ref()
+            .and_then(|m| m.get(k))
+            .is_some_and(|have| have == v.as_str())
+    })
 }
 
 /// `GET /v1/catalog/nodes`
@@ -153,7 +180,10 @@ pub async fn nodes(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpE
         Err(error) => return Ok(read::failed(error)),
     };
     let answer = |view: &View| {
-        let mut rows: Vec<&Arc<Node>> = view.nodes().filter(|n| has_meta(n, &meta) && filter.keeps(&NodeRow(n))).collect();
+        let mut rows: Vec<&Arc<Node>> = view
+            .nodes()
+            .filter(|n| has_meta(n, &meta) && filter.keeps(&NodeRow(n)))
+            .collect();
         sort::near(shared, call, view, &mut rows, |n| &n.node);
         Ok(body(shared, call, &rows))
     };
@@ -178,7 +208,10 @@ pub async fn services(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Ht
     let by_node = !meta.is_empty() || filter.is_some();
     let answer = |view: &View| {
         let mut out: BTreeMap<Str, Vec<Str>> = BTreeMap::new();
-        for row in view.all_instances().filter(|r| has_meta(&r.node, &meta) && filter.keeps(&InstanceRow(r))) {
+        for row in view
+            .all_instances()
+            .filter(|r| has_meta(&r.node, &meta) && filter.keeps(&InstanceRow(r)))
+        {
             let tags = out.entry(row.service.service.clone()).or_default();
             for tag in row.service.tags.iter() {
                 if !tags.contains(tag) {
@@ -190,10 +223,20 @@ pub async fn services(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Ht
         Ok(body(shared, call, &out))
     };
     let read = Read {
-        keys: &|_| if by_node { vec![WatchKey::Services, WatchKey::Nodes] } else { vec![WatchKey::Services] },
+        keys: &|_| {
+            if by_node {
+                vec![WatchKey::Services, WatchKey::Nodes]
+            } else {
+                vec![WatchKey::Services]
+            }
+        },
         index: &|view| {
             let t = view.tables();
-            if by_node { t.services.max(t.nodes) } else { t.services }
+            if by_node {
+                t.services.max(t.nodes)
+            } else {
+                t.services
+            }
         },
         answer: &answer,
         shareable: true,
@@ -203,16 +246,30 @@ pub async fn services(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Ht
 }
 
 fn has_tags(service: &NodeService, wanted: &[String]) -> bool {
-    wanted.iter().all(|tag| service.tags.iter().any(|have| have.eq_ignore_ascii_case(tag)))
+    wanted.iter().all(|tag| {
+        service
+            .tags
+            .iter()
+            .any(|have| have.eq_ignore_ascii_case(tag))
+    })
 }
 
 /// The `?tag=` parameters that say something.
 pub fn tags(call: &Call) -> Vec<String> {
-    call.params.all("tag").filter(|t| !t.is_empty()).map(str::to_owned).collect()
+    call.params
+        .all("tag")
+        .filter(|t| !t.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Whether a row is among those asked for.
-pub fn wanted(node: &Node, service: &NodeService, tags: &[String], meta: &[(String, String)]) -> bool {
+pub fn wanted(
+    node: &Node,
+    service: &NodeService,
+    tags: &[String],
+    meta: &[(String, String)],
+) -> bool {
     has_tags(service, tags) && has_meta(node, meta)
 }
 
@@ -238,15 +295,33 @@ async fn instances(shared: &Arc<Shared>, call: &mut Call, mesh: bool) -> Result<
         Err(error) => return Ok(read::failed(error)),
     };
     let answer = |view: &View| {
-        let mut rows = if mesh { view.connect_instances(&name) } else { view.instances(&name) };
-        rows.retain(|r: &ServiceNode| wanted(&r.node, &r.service, &tags, &meta) && filter.keeps(&InstanceRow(r)));
+        let mut rows = if mesh {
+            view.connect_instances(&name)
+        } else {
+            view.instances(&name)
+        };
+        rows.retain(|r: &ServiceNode| {
+            wanted(&r.node, &r.service, &tags, &meta) && filter.keeps(&InstanceRow(r))
+        });
         sort::near(shared, call, view, &mut rows, |r| &r.node.node);
         Ok(body(shared, call, &rows))
     };
     let key = fold(&name);
     let read = Read {
-        keys: &|_| vec![if mesh { WatchKey::Connect(key.clone()) } else { WatchKey::Service(key.clone()) }],
-        index: &|view| if mesh { view.connect_index(&name) } else { view.service_index(&name) },
+        keys: &|_| {
+            vec![if mesh {
+                WatchKey::Connect(key.clone())
+            } else {
+                WatchKey::Service(key.clone())
+            }]
+        },
+        index: &|view| {
+            if mesh {
+                view.connect_index(&name)
+            } else {
+                view.service_index(&name)
+            }
+        },
         answer: &answer,
         shareable: !mesh,
         names_consistency: true,
@@ -267,8 +342,14 @@ pub async fn node(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
 pub async fn node_services(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     node_read(shared, call, |shared, call, found| {
         let list = match found {
-            Some(found) => NodeServiceList { node: Some(found.node), services: Some(found.services) },
-            None => NodeServiceList { node: None, services: None },
+            Some(found) => NodeServiceList {
+                node: Some(found.node),
+                services: Some(found.services),
+            },
+            None => NodeServiceList {
+                node: None,
+                services: None,
+            },
         };
         body(shared, call, &list)
     })
@@ -297,7 +378,12 @@ async fn node_read(
         Ok(print(shared, call, found))
     };
     let read = Read {
-        keys: &|view| vec![WatchKey::Node(view.node_by_name_or_id(&name).map_or_else(|| fold(&name), |n| fold(&n.node)))],
+        keys: &|view| {
+            vec![WatchKey::Node(
+                view.node_by_name_or_id(&name)
+                    .map_or_else(|| fold(&name), |n| fold(&n.node)),
+            )]
+        },
         index: &|view| match view.node_by_name_or_id(&name) {
             Some(node) => view.node_index(&node.node),
             None => view.tables().node_extinction,

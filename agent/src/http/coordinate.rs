@@ -12,7 +12,10 @@ use std::sync::Arc;
 
 fn enabled(shared: &Shared) -> Result<(), HttpError> {
     if shared.config().disable_coordinates {
-        return Err(HttpError::new(StatusCode::UNAUTHORIZED, "Coordinate support disabled"));
+        return Err(HttpError::new(
+            StatusCode::UNAUTHORIZED,
+            "Coordinate support disabled",
+        ));
     }
     Ok(())
 }
@@ -34,7 +37,11 @@ pub async fn nodes(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpE
     let options = ReadOptions::of(call, &shared.live().wait, false)?;
     let segment = call.params.get("segment").to_owned();
     let answer = |view: &View| {
-        let rows = if segment.is_empty() { view.coordinates() } else { Vec::new() };
+        let rows = if segment.is_empty() {
+            view.coordinates()
+        } else {
+            Vec::new()
+        };
         Ok(body(shared, call, &rows))
     };
     let read = Read {
@@ -89,6 +96,9 @@ pub async fn update(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
     if !coord.is_valid() {
         return Err(HttpError::internal("invalid coordinate"));
     }
-    shared.leader.coordinate(CoordinateUpdate { node: r.node, coord });
+    shared.leader.coordinate(CoordinateUpdate {
+        node: r.node,
+        coord,
+    });
     Ok(Reply::empty())
 }

@@ -16,7 +16,10 @@ pub struct HttpError {
 impl HttpError {
     /// An error of this status.
     pub fn new(status: StatusCode, text: impl Into<String>) -> HttpError {
-        HttpError { status, text: text.into() }
+        HttpError {
+            status,
+            text: text.into(),
+        }
     }
 
     /// 400: what was asked makes no sense.
@@ -41,7 +44,10 @@ impl HttpError {
 
     /// 413 for a body over the limit.
     pub fn too_large(limit: usize) -> HttpError {
-        HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("Request body too large, max size: {limit} bytes."))
+        HttpError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("Request body too large, max size: {limit} bytes."),
+        )
     }
 }
 

@@ -27,7 +27,10 @@ pub async fn fire(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
         version: 1,
         ltime: 0,
     };
-    shared.events.fire(shared, event.clone()).map_err(HttpError::internal)?;
+    shared
+        .events
+        .fire(shared, event.clone())
+        .map_err(HttpError::internal)?;
     Ok(Reply::json(shared, call, &event))
 }
 
@@ -42,7 +45,9 @@ pub async fn list(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
         let (index, events) = shared.events.list(&name);
         let over = tokio::time::Instant::now() >= deadline || shared.is_ending();
         if options.index == 0 || index != options.index || over {
-            return Ok(Reply::json(shared, call, &events).with(INDEX.clone(), HeaderValue::from(index)));
+            return Ok(
+                Reply::json(shared, call, &events).with(INDEX.clone(), HeaderValue::from(index))
+            );
         }
         tokio::select! {
             _ = news.changed() => {}

@@ -3,7 +3,9 @@
 use super::{Call, HttpError};
 use lictor_bexpr::{ERROR_PREFIX, Expression, Filter, Row, row};
 use lictor_wire::rows::{CheckServiceNode, ServiceNode};
-use lictor_wire::{HealthCheck, Member, Node, NodeService, ServiceAddress, ServiceAddresses, Str, StrMap};
+use lictor_wire::{
+    HealthCheck, Member, Node, NodeService, ServiceAddress, ServiceAddresses, Str, StrMap,
+};
 use serde_json::Value;
 use std::marker::PhantomData;
 
@@ -39,7 +41,10 @@ pub fn of<R: Row>(call: &Call) -> Result<Wanted<R>, HttpError> {
             Some(expression.compile::<R>().map_err(|e| refused(&e))?)
         }
     };
-    Ok(Wanted { filter, of: PhantomData })
+    Ok(Wanted {
+        filter,
+        of: PhantomData,
+    })
 }
 
 /// The same where only the grammar is checked while there is no row.
@@ -50,12 +55,19 @@ pub fn lazily<R: Row>(call: &Call, rows: bool) -> Result<Wanted<R>, HttpError> {
             let expression = Expression::parse(text).map_err(|e| refused(&e))?;
             // Errors of this stage stand alone here, as in Consul.
             match rows {
-                true => Some(expression.compile::<R>().map_err(|e| HttpError::internal(e.to_string()))?),
+                true => Some(
+                    expression
+                        .compile::<R>()
+                        .map_err(|e| HttpError::internal(e.to_string()))?,
+                ),
                 false => None,
             }
         }
     };
-    Ok(Wanted { filter, of: PhantomData })
+    Ok(Wanted {
+        filter,
+        of: PhantomData,
+    })
 }
 
 /// A map that may not be there.
@@ -222,7 +234,9 @@ fn truth(v: &Value, key: &str) -> bool {
 }
 
 fn list<'a>(v: &'a Value, key: &str) -> &'a [Value] {
-    v.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    v.get(key)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 fn proxy(s: &NodeService) -> &Value {

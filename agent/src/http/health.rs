@@ -34,13 +34,22 @@ pub async fn state(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpE
     checks(shared, call, Of::State, "Missing check state").await
 }
 
-async fn checks(shared: &Arc<Shared>, call: &mut Call, of: Of, missing: &str) -> Result<Reply, HttpError> {
+async fn checks(
+    shared: &Arc<Shared>,
+    call: &mut Call,
+    of: Of,
+    missing: &str,
+) -> Result<Reply, HttpError> {
     let options = ReadOptions::of(call, &shared.live().wait, true)?;
     let name = call.rest.clone();
     if name.is_empty() {
         return Err(HttpError::bad_request(missing));
     }
-    let meta = if of == Of::Node { Vec::new() } else { node_meta(&call.params) };
+    let meta = if of == Of::Node {
+        Vec::new()
+    } else {
+        node_meta(&call.params)
+    };
     let filter = match filter::of::<CheckRow<'_>>(call) {
         Ok(filter) => filter,
         Err(error) => return Ok(read::failed(error)),
@@ -48,24 +57,38 @@ async fn checks(shared: &Arc<Shared>, call: &mut Call, of: Of, missing: &str) ->
     let fits_meta = |view: &View, check: &HealthCheck| {
         meta.is_empty()
             || view.node(&check.node).is_some_and(|n| {
-                meta.iter().all(|(k, v)| n.meta.as_ref().and_then(|m| m.get(k)).is_some_and(|have| have == v.as_str()))
+                meta.iter().all(|(k, v)| {
+                    n.meta
+                        .as_ref()
+                        .and_then(|m| m.get(k))
+                        .is_some_and(|have| have == v.as_str())
+                })
             })
     };
     let answer = |view: &View| {
         let mut rows: Vec<Arc<HealthCheck>> = match of {
             Of::Node => {
-                let node = view.node_by_name_or_id(&name).map_or(name.as_str(), |n| n.node.as_str());
+                let node = view
+                    .node_by_name_or_id(&name)
+                    .map_or(name.as_str(), |n| n.node.as_str());
                 view.checks_of_node(node).cloned().collect()
             }
             Of::Service => view.checks_of_service(&name),
-            Of::State => view.checks().filter(|c| name == "any" || c.status.as_str() == name).cloned().collect(),
+            Of::State => view
+                .checks()
+                .filter(|c| name == "any" || c.status.as_str() == name)
+                .cloned()
+                .collect(),
         };
         rows.retain(|check| fits_meta(view, check) && filter.keeps(&CheckRow(check)));
         sort::near(shared, call, view, &mut rows, |c| &c.node);
         Ok(body(shared, call, &rows))
     };
     let keys = |view: &View| match of {
-        Of::Node => vec![WatchKey::NodeChecks(view.node_by_name_or_id(&name).map_or_else(|| fold(&name), |n| fold(&n.node)))],
+        Of::Node => vec![WatchKey::NodeChecks(
+            view.node_by_name_or_id(&name)
+                .map_or_else(|| fold(&name), |n| fold(&n.node)),
+        )],
         Of::Service => vec![WatchKey::ServiceChecks(fold(&name))],
         Of::State if name == "any" => vec![WatchKey::Checks],
         Of::State => vec![WatchKey::ChecksInState(name.as_str().into())],
@@ -123,7 +146,11 @@ async fn instances(shared: &Arc<Shared>, call: &mut Call, mesh: bool) -> Result<
         Err(error) => return Ok(read::failed(error)),
     };
     let answer = |view: &View| {
-        let mut rows = if mesh { view.connect_health(&name) } else { view.health(&name) };
+        let mut rows = if mesh {
+            view.connect_health(&name)
+        } else {
+            view.health(&name)
+        };
         rows.retain(|r: &CheckServiceNode| {
             wanted(&r.node, &r.service, &tags, &meta)
                 && filter.keeps(&HealthRow(r))
@@ -134,8 +161,20 @@ async fn instances(shared: &Arc<Shared>, call: &mut Call, mesh: bool) -> Result<
     };
     let key = fold(&name);
     let read = Read {
-        keys: &|_| vec![if mesh { WatchKey::Connect(key.clone()) } else { WatchKey::ServiceHealth(key.clone()) }],
-        index: &|view| if mesh { view.connect_index(&name) } else { view.health_index(&name) },
+        keys: &|_| {
+            vec![if mesh {
+                WatchKey::Connect(key.clone())
+            } else {
+                WatchKey::ServiceHealth(key.clone())
+            }]
+        },
+        index: &|view| {
+            if mesh {
+                view.connect_index(&name)
+            } else {
+                view.health_index(&name)
+            }
+        },
         answer: &answer,
         shareable: !mesh,
         names_consistency: true,

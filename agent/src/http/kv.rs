@@ -26,7 +26,11 @@ pub async fn kv(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpErro
 }
 
 fn need_key(key: &str) -> Result<(), HttpError> {
-    if key.is_empty() { Err(HttpError::bad_request("Missing key name")) } else { Ok(()) }
+    if key.is_empty() {
+        Err(HttpError::bad_request("Missing key name"))
+    } else {
+        Ok(())
+    }
 }
 
 async fn get(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
@@ -41,7 +45,11 @@ async fn get(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> 
     let answer = |view: &View| {
         if recurse {
             let rows: Vec<&Arc<KvEntry>> = view.kv_range(&key).collect();
-            return Ok(if rows.is_empty() { Found::Missing } else { body(shared, call, &rows) });
+            return Ok(if rows.is_empty() {
+                Found::Missing
+            } else {
+                body(shared, call, &rows)
+            });
         }
         Ok(match view.kv(&key) {
             None => Found::Missing,
@@ -51,8 +59,20 @@ async fn get(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> 
     };
     let name = Str::from(key.as_str());
     let read = Read {
-        keys: &|_| vec![if recurse { WatchKey::KvPrefix(name.clone()) } else { WatchKey::Kv(name.clone()) }],
-        index: &|view| if recurse { view.kv_prefix_index(&key) } else { view.kv_index(&key) },
+        keys: &|_| {
+            vec![if recurse {
+                WatchKey::KvPrefix(name.clone())
+            } else {
+                WatchKey::Kv(name.clone())
+            }]
+        },
+        index: &|view| {
+            if recurse {
+                view.kv_prefix_index(&key)
+            } else {
+                view.kv_index(&key)
+            }
+        },
         answer: &answer,
         shareable: false,
         names_consistency: false,
@@ -64,8 +84,14 @@ async fn get(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> 
 fn raw_value(entry: &KvEntry) -> Reply {
     Reply::bare(StatusCode::OK, Bytes::copy_from_slice(&entry.value))
         .with(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))
-        .with(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
-        .with(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"))
+        .with(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        )
+        .with(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("sandbox"),
+        )
 }
 
 async fn keys(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
@@ -73,7 +99,12 @@ async fn keys(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError>
     read::own_datacenter(shared, call)?;
     let prefix = call.rest.clone();
     let correct = call.params.get("separator");
-    let separator = if correct.is_empty() { call.params.get("seperator") } else { correct }.to_owned();
+    let separator = if correct.is_empty() {
+        call.params.get("seperator")
+    } else {
+        correct
+    }
+    .to_owned();
     let answer = |view: &View| {
         let mut out: Vec<&str> = Vec::new();
         for entry in view.kv_range(&prefix) {
@@ -87,7 +118,11 @@ async fn keys(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError>
                 out.push(key);
             }
         }
-        Ok(if out.is_empty() && !prefix.is_empty() { Found::Missing } else { body(shared, call, &out) })
+        Ok(if out.is_empty() && !prefix.is_empty() {
+            Found::Missing
+        } else {
+            body(shared, call, &out)
+        })
     };
     let name = Str::from(prefix.as_str());
     let read = Read {
@@ -103,7 +138,10 @@ async fn keys(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError>
 /// More than one of these makes no sense.
 fn conflicts(call: &Call, names: &[&str]) -> Result<(), HttpError> {
     if names.iter().filter(|n| call.params.has(n)).count() > 1 {
-        return Err(HttpError::bad_request(format!("Conflicting flags: {}\n", call.params.encode())));
+        return Err(HttpError::bad_request(format!(
+            "Conflicting flags: {}\n",
+            call.params.encode()
+        )));
     }
     Ok(())
 }
@@ -112,9 +150,15 @@ fn conflicts(call: &Call, names: &[&str]) -> Result<(), HttpError> {
 pub fn parse_uint(text: &str) -> Result<u64, HttpError> {
     let quoted = lictor_wire::duration::go_quote(text);
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(HttpError::internal(format!("strconv.ParseUint: parsing {quoted}: invalid syntax")));
+        return Err(HttpError::internal(format!(
+            "strconv.ParseUint: parsing {quoted}: invalid syntax"
+        )));
     }
-    text.parse().map_err(|_| HttpError::internal(format!("strconv.ParseUint: parsing {quoted}: value out of range")))
+    text.parse().map_err(|_| {
+        HttpError::internal(format!(
+            "strconv.ParseUint: parsing {quoted}: value out of range"
+        ))
+    })
 }
 
 async fn put(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
@@ -122,7 +166,11 @@ async fn put(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> 
     need_key(&call.rest)?;
     conflicts(call, &["cas", "acquire", "release"])?;
     let p = &call.params;
-    let flags = if p.has("flags") { parse_uint(p.get("flags"))? } else { 0 };
+    let flags = if p.has("flags") {
+        parse_uint(p.get("flags"))?
+    } else {
+        0
+    };
     let (verb, session, index) = if p.has("cas") {
         (KvVerb::Cas, "", parse_uint(p.get("cas"))?)
     } else if p.has("acquire") {
@@ -135,7 +183,14 @@ async fn put(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> 
     let session = Str::from(session);
     let limit = shared.live().kv_max_value_size;
     let value = value(call, limit).await?;
-    let op = KvOp { verb, key: Str::from(call.rest.as_str()), value: Arc::from(&value[..]), flags, session, index };
+    let op = KvOp {
+        verb,
+        key: Str::from(call.rest.as_str()),
+        value: Arc::from(&value[..]),
+        flags,
+        session,
+        index,
+    };
     write(shared, call, op).await
 }
 
@@ -152,7 +207,9 @@ async fn value(call: &mut Call, limit: usize) -> Result<Bytes, HttpError> {
         return Err(too_large(size));
     }
     match call.body(limit).await {
-        Err(error) if error.status == StatusCode::PAYLOAD_TOO_LARGE => Err(too_large(limit as u64 + 1)),
+        Err(error) if error.status == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(too_large(limit as u64 + 1))
+        }
         other => other,
     }
 }
@@ -170,7 +227,14 @@ async fn delete(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpErro
         need_key(&call.rest)?;
         (KvVerb::Delete, 0)
     };
-    let op = KvOp { verb, key: Str::from(call.rest.as_str()), value: Arc::from([]), flags: 0, session: Str::new(), index };
+    let op = KvOp {
+        verb,
+        key: Str::from(call.rest.as_str()),
+        value: Arc::from([]),
+        flags: 0,
+        session: Str::new(),
+        index,
+    };
     write(shared, call, op).await
 }
 
@@ -178,11 +242,17 @@ async fn write(shared: &Arc<Shared>, call: &Call, op: KvOp) -> Result<Reply, Htt
     shared.metrics.count("kvs.apply");
     let took_place = match shared.store.write(Command::Kv(op)).await? {
         Outcome::Flag(flag) => flag,
-        Outcome::Refused(text) => return Err(HttpError::internal(format!("raft apply failed: {text}"))),
+        Outcome::Refused(text) => {
+            return Err(HttpError::internal(format!("raft apply failed: {text}")));
+        }
         Outcome::Done | Outcome::Batch(_) => true,
     };
     let word: &'static str = if took_place { "true" } else { "false" };
     let asked = call.params.has("pretty");
-    let body = if asked { Bytes::from(format!("{word}\n")) } else { Bytes::from_static(word.as_bytes()) };
+    let body = if asked {
+        Bytes::from(format!("{word}\n"))
+    } else {
+        Bytes::from_static(word.as_bytes())
+    };
     Ok(Reply::bare(StatusCode::OK, body).with(header::CONTENT_TYPE, JSON))
 }

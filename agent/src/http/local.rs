@@ -27,7 +27,11 @@ pub async fn services(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Ht
         .iter()
         .filter(|row| filter.keeps(&ServiceRow(&row.service)))
         .map(|row| {
-            let shown = AgentService { service: &row.service, datacenter: &shared.datacenter, content_hash: None };
+            let shown = AgentService {
+                service: &row.service,
+                datacenter: &shared.datacenter,
+                content_hash: None,
+            };
             (&row.service.id, shown)
         })
         .collect();
@@ -51,8 +55,11 @@ pub async fn service(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Htt
         };
         let over = tokio::time::Instant::now() >= deadline || shared.is_ending();
         if hash.is_empty() || hash != row.hash.as_str() || over {
-            let shown =
-                AgentService { service: &row.service, datacenter: &shared.datacenter, content_hash: Some(&row.hash) };
+            let shown = AgentService {
+                service: &row.service,
+                datacenter: &shared.datacenter,
+                content_hash: Some(&row.hash),
+            };
             let reply = Reply::json(shared, call, &shown);
             return Ok(match HeaderValue::from_str(&row.hash) {
                 Ok(value) => reply.with(CONTENT_HASH.clone(), value),
@@ -87,7 +94,9 @@ pub async fn service_register(shared: &Arc<Shared>, call: &mut Call) -> Result<R
 /// Go's decoder names the embedded type of these bodies in its errors.
 fn decode_agent<T: serde::de::DeserializeOwned + Default>(body: &[u8]) -> Result<T, HttpError> {
     decode::<T>(body, "").map_err(|mut error| {
-        error.text = error.text.replace("Go struct field .", "Go struct field .Alias.");
+        error.text = error
+            .text
+            .replace("Go struct field .", "Go struct field .Alias.");
         error
     })
 }
@@ -107,16 +116,23 @@ fn enable(call: &Call) -> Result<bool, HttpError> {
         return Err(HttpError::bad_request("Missing value for enable"));
     }
     let text = call.params.get("enable");
-    go_bool(text).ok_or_else(|| HttpError::bad_request(format!("Invalid value for enable: {}", go_quote(text))))
+    go_bool(text).ok_or_else(|| {
+        HttpError::bad_request(format!("Invalid value for enable: {}", go_quote(text)))
+    })
 }
 
 /// `PUT /v1/agent/service/maintenance/:id`
-pub async fn service_maintenance(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
+pub async fn service_maintenance(
+    shared: &Arc<Shared>,
+    call: &mut Call,
+) -> Result<Reply, HttpError> {
     if call.rest.is_empty() {
         return Err(HttpError::bad_request("Missing service ID"));
     }
     let enable = enable(call)?;
-    shared.on_disk(|| registrar::service_in_maintenance(shared, &call.rest, enable, call.params.get("reason")))?;
+    shared.on_disk(|| {
+        registrar::service_in_maintenance(shared, &call.rest, enable, call.params.get("reason"))
+    })?;
     sync(shared).await;
     Ok(Reply::empty())
 }
@@ -183,14 +199,27 @@ pub async fn check_update(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply
     let body = call.document().await?;
     let r: CheckUpdateRequest = decode(&body, "agent.checkUpdate")?;
     let Some(status) = Status::parse(&r.status) else {
-        return Err(HttpError::bad_request(format!("Invalid check status: '{}'", r.status)));
+        return Err(HttpError::bad_request(format!(
+            "Invalid check status: '{}'",
+            r.status
+        )));
     };
     ttl(shared, &call.rest, status, r.output.to_string()).await
 }
 
-async fn ttl(shared: &Arc<Shared>, id: &str, status: Status, output: String) -> Result<Reply, HttpError> {
-    let Some(row) = shared.local.check(id) else { return Err(registrar::unknown_check(id)) };
-    shared.checks.ttl_set(id, status, &output).map_err(|e| HttpError::internal(e.to_string()))?;
+async fn ttl(
+    shared: &Arc<Shared>,
+    id: &str,
+    status: Status,
+    output: String,
+) -> Result<Reply, HttpError> {
+    let Some(row) = shared.local.check(id) else {
+        return Err(registrar::unknown_check(id));
+    };
+    shared
+        .checks
+        .ttl_set(id, status, &output)
+        .map_err(|e| HttpError::internal(e.to_string()))?;
     if let Some(kind) = &row.kind {
         shared.on_disk(|| shared.local.save_state(id, kind.ttl));
     }
@@ -202,7 +231,9 @@ async fn ttl(shared: &Arc<Shared>, id: &str, status: Status, output: String) -> 
 fn aggregate<'a>(checks: impl Iterator<Item = &'a HealthCheck>) -> &'static str {
     let mut worst = "passing";
     for check in checks {
-        if check.check_id == registrar::NODE_MAINTENANCE || check.check_id.starts_with("_service_maintenance:") {
+        if check.check_id == registrar::NODE_MAINTENANCE
+            || check.check_id.starts_with("_service_maintenance:")
+        {
             return "maintenance";
         }
         worst = match (&check.status, worst) {
@@ -223,7 +254,10 @@ fn status_of(word: &str) -> StatusCode {
 }
 
 fn wants_text(call: &Call) -> bool {
-    call.params.get("format") == "text" || call.header("accept").is_some_and(|a| a.starts_with("text/plain"))
+    call.params.get("format") == "text"
+        || call
+            .header("accept")
+            .is_some_and(|a| a.starts_with("text/plain"))
 }
 
 /// The health of an instance as the agent shows it to load balancers.
@@ -244,7 +278,11 @@ fn health_of(shared: &Shared, id: &str) -> Option<InstanceHealth> {
         .filter(|c| c.check.service_id == row.service.id || c.check.service_id.is_empty())
         .collect();
     let word = aggregate(checks.iter().map(|c| &*c.check));
-    let shown = AgentService { service: &row.service, datacenter: &shared.datacenter, content_hash: None };
+    let shown = AgentService {
+        service: &row.service,
+        datacenter: &shared.datacenter,
+        content_hash: None,
+    };
     Some(InstanceHealth {
         aggregated_status: word,
         service: serde_json::to_value(&shown).ok(),
@@ -275,7 +313,8 @@ fn reason(reply: Reply, text: &str) -> Reply {
 }
 
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
-    Reply::bare(status, text.into()).with(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))
+    Reply::bare(status, text.into())
+        .with(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))
 }
 
 /// `GET /v1/agent/health/service/id/:id`
@@ -290,14 +329,22 @@ pub async fn health_by_id(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply
             let reply = if text {
                 plain(StatusCode::NOT_FOUND, why.clone())
             } else {
-                let nothing = InstanceHealth { aggregated_status: "critical", service: None, checks: None };
+                let nothing = InstanceHealth {
+                    aggregated_status: "critical",
+                    service: None,
+                    checks: None,
+                };
                 Reply::json(shared, call, &nothing).status(StatusCode::NOT_FOUND)
             };
             reason(reply, &why)
         }
         Some(health) => {
             let word = health.aggregated_status;
-            let reply = if text { plain(status_of(word), word) } else { Reply::json(shared, call, &health).status(status_of(word)) };
+            let reply = if text {
+                plain(status_of(word), word)
+            } else {
+                Reply::json(shared, call, &health).status(status_of(word))
+            };
             reason(reply, word)
         }
     })
@@ -325,9 +372,21 @@ pub async fn health_by_name(shared: &Arc<Shared>, call: &mut Call) -> Result<Rep
         };
         return Ok(reason(reply, &why));
     }
-    let rank = |word: &str| ["passing", "warning", "critical", "maintenance"].iter().position(|w| *w == word);
-    let word = all.iter().map(|h| h.aggregated_status).max_by_key(|w| rank(w)).unwrap_or("critical");
-    let reply = if text { plain(status_of(word), word) } else { Reply::json(shared, call, &all).status(status_of(word)) };
+    let rank = |word: &str| {
+        ["passing", "warning", "critical", "maintenance"]
+            .iter()
+            .position(|w| *w == word)
+    };
+    let word = all
+        .iter()
+        .map(|h| h.aggregated_status)
+        .max_by_key(|w| rank(w))
+        .unwrap_or("critical");
+    let reply = if text {
+        plain(status_of(word), word)
+    } else {
+        Reply::json(shared, call, &all).status(status_of(word))
+    };
     Ok(reason(reply, word))
 }
 

@@ -17,13 +17,13 @@ mod selfinfo;
 mod session;
 mod sort;
 mod status;
+mod ui;
 
 pub use answer::Reply;
 pub use cache::AnswerCache;
 pub use catalog::check_uuid;
 pub use error::HttpError;
 pub use options::WaitLimits;
-
 
 use crate::agent::Shared;
 use answer::finish;
@@ -72,12 +72,15 @@ const BODY_MAX: usize = 4 << 20;
 impl Call {
     /// The whole body, at most `limit` bytes.
     pub async fn body(&mut self, limit: usize) -> Result<Bytes, HttpError> {
-        let Some(mut body) = self.body.take() else { return Ok(Bytes::new()) };
+        let Some(mut body) = self.body.take() else {
+            return Ok(Bytes::new());
+        };
         let read = async {
             let mut first = Bytes::new();
             let mut rest: Vec<u8> = Vec::new();
             while let Some(part) = body.next().await {
-                let part = part.map_err(|e| HttpError::bad_request(format!("the body broke off: {e}")))?;
+                let part =
+                    part.map_err(|e| HttpError::bad_request(format!("the body broke off: {e}")))?;
                 if first.len() + rest.len() + part.len() > limit {
                     return Err(HttpError::too_large(limit));
                 }
@@ -91,11 +94,18 @@ impl Call {
                     rest.extend_from_slice(&part);
                 }
             }
-            Ok(if rest.is_empty() { first } else { Bytes::from(rest) })
+            Ok(if rest.is_empty() {
+                first
+            } else {
+                Bytes::from(rest)
+            })
         };
         match tokio::time::timeout(BODY_TIME, read).await {
             Ok(result) => result,
-            Err(_) => Err(HttpError::new(http::StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
+            Err(_) => Err(HttpError::new(
+                http::StatusCode::REQUEST_TIMEOUT,
+                "the body did not arrive in time",
+            )),
         }
     }
 
@@ -124,7 +134,9 @@ pub async fn answer(shared: Arc<Shared>, head: Arc<Head>, body: Body) -> warp::r
         route::Outcome::Plain(reply) => (reply, false, ""),
     };
     if !endpoint.is_empty() {
-        shared.metrics.http_request(head.method.as_str(), endpoint, begun.elapsed());
+        shared
+            .metrics
+            .http_request(head.method.as_str(), endpoint, begun.elapsed());
         tracing::debug!(
             target: "agent.http",
             method = %head.method, url = %head.uri, latency = ?begun.elapsed(),
@@ -160,22 +172,25 @@ pub fn service(
 + Sync
 + 'static {
     use warp::Filter;
-    let filter = warp::ext::get::<Arc<Head>>().and(warp::body::stream()).then(
-        move |head: Arc<Head>, body| {
+    let filter = warp::ext::get::<Arc<Head>>()
+        .and(warp::body::stream())
+        .then(move |head: Arc<Head>, body| {
             let shared = shared.clone();
             async move {
                 let body = stream(body);
                 answer(shared, head, body).await
             }
-        },
-    );
+        });
     let warp = hyper_util::service::TowerToHyperService::new(warp::service(filter));
     hyper::service::service_fn(move |mut request: http::Request<lictor_net::RequestBody>| {
         let head = Head {
             method: request.method().clone(),
             uri: request.uri().clone(),
             headers: std::mem::take(request.headers_mut()),
-            peer: request.extensions_mut().remove::<Peer>().unwrap_or_default(),
+            peer: request
+                .extensions_mut()
+                .remove::<Peer>()
+                .unwrap_or_default(),
         };
         request.extensions_mut().insert(Arc::new(head));
         hyper::service::Service::call(&warp, request)
@@ -187,17 +202,37 @@ where
     S: Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
     B: Buf,
 {
-    Box::pin(body.map(|part| part.map(|mut b| b.copy_to_bytes(b.remaining())).map_err(|e| e.to_string())))
+    Box::pin(body.map(|part| {
+        part.map(|mut b| b.copy_to_bytes(b.remaining()))
+            .map_err(|e| e.to_string())
+    }))
 }
 
 /// A read by the agent itself, without a socket: status, index and body.
 pub async fn internal_get(shared: &Arc<Shared>, path: &str, query: &str) -> (u16, String, Bytes) {
-    let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
-    let Ok(uri) = target.parse::<Uri>() else { return (400, String::new(), Bytes::new()) };
-    let head = Head { method: Method::GET, uri, headers: HeaderMap::new(), peer: Peer::default() };
+    let target = if query.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{query}")
+    };
+    let Ok(uri) = target.parse::<Uri>() else {
+        return (400, String::new(), Bytes::new());
+    };
+    let head = Head {
+        method: Method::GET,
+        uri,
+        headers: HeaderMap::new(),
+        peer: Peer::default(),
+    };
     let empty: Body = Box::pin(futures_util::stream::empty());
-    let (route::Outcome::Wrapped(reply, _) | route::Outcome::Plain(reply)) = route::dispatch(shared, &Arc::new(head), empty).await;
-    let index = reply.headers.get("x-consul-index").and_then(|v| v.to_str().ok()).unwrap_or("0").to_owned();
+    let (route::Outcome::Wrapped(reply, _) | route::Outcome::Plain(reply)) =
+        route::dispatch(shared, &Arc::new(head), empty).await;
+    let index = reply
+        .headers
+        .get("x-consul-index")
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("0")
+        .to_owned();
     let body = match reply.body {
         answer::Payload::Whole(body) => body,
         answer::Payload::Stream(_) => Bytes::new(),

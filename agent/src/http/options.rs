@@ -19,14 +19,20 @@ impl Params {
                 return None;
             }
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            out.push((unescape(name, true)?.into_owned(), unescape(value, true)?.into_owned()));
+            out.push((
+                unescape(name, true)?.into_owned(),
+                unescape(value, true)?.into_owned(),
+            ));
         }
         Some(Params(out))
     }
 
     /// The first value of a parameter; the empty text where it is absent, as in Go.
     pub fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v)
+        self.0
+            .iter()
+            .find(|(n, _)| n == name)
+            .map_or("", |(_, v)| v)
     }
 
     /// Whether the parameter is there at all.
@@ -36,7 +42,10 @@ impl Params {
 
     /// All values of a parameter.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// All parameters in order.
@@ -48,7 +57,10 @@ impl Params {
     pub fn encode(&self) -> String {
         let mut sorted: Vec<&(String, String)> = self.0.iter().collect();
         sorted.sort_by(|a, b| a.0.cmp(&b.0));
-        let parts: Vec<String> = sorted.iter().map(|(n, v)| format!("{}={}", escape(n), escape(v))).collect();
+        let parts: Vec<String> = sorted
+            .iter()
+            .map(|(n, v)| format!("{}={}", escape(n), escape(v)))
+            .collect();
         parts.join("&")
     }
 }
@@ -57,7 +69,9 @@ fn escape(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(char::from(byte))
+            }
             b' ' => out.push('+'),
             other => out.push_str(&format!("%{other:02X}")),
         }
@@ -146,9 +160,17 @@ pub struct WaitLimits {
 /// The time to wait: default, cap and a random part of up to a sixteenth, so that those who began
 /// together do not return together.
 pub fn jittered(wait: Duration, limits: &WaitLimits) -> Duration {
-    let base = if wait.is_zero() { limits.default } else { wait.min(limits.max) };
+    let base = if wait.is_zero() {
+        limits.default
+    } else {
+        wait.min(limits.max)
+    };
     let spread = u64::try_from(base.as_millis() / 16).unwrap_or(0);
-    base + Duration::from_millis(if spread == 0 { 0 } else { crate::random::below(spread + 1) })
+    base + Duration::from_millis(if spread == 0 {
+        0
+    } else {
+        crate::random::below(spread + 1)
+    })
 }
 
 impl ReadOptions {
@@ -158,16 +180,24 @@ impl ReadOptions {
         let wait = wait_time(p)?;
         let index = match p.get("index") {
             "" => 0,
-            text => text.parse().map_err(|_| HttpError::bad_request("Invalid index"))?,
+            text => text
+                .parse()
+                .map_err(|_| HttpError::bad_request("Invalid index"))?,
         };
         let freshness = freshness(p, limits, discovery)?;
         if p.has("cached") && freshness == Freshness::Consistent {
-            return Err(HttpError::bad_request("Cannot specify ?cached with ?consistent, conflicting semantics."));
+            return Err(HttpError::bad_request(
+                "Cannot specify ?cached with ?consistent, conflicting semantics.",
+            ));
         }
         if p.has("cached") {
             cache_control(call)?;
         }
-        Ok(ReadOptions { index, wait: jittered(wait, limits), freshness })
+        Ok(ReadOptions {
+            index,
+            wait: jittered(wait, limits),
+            freshness,
+        })
     }
 }
 
@@ -175,7 +205,9 @@ impl ReadOptions {
 pub fn wait_time(p: &Params) -> Result<Duration, HttpError> {
     match p.get("wait") {
         "" => Ok(Duration::ZERO),
-        text => GoDuration::parse(text).map(GoDuration::to_std).map_err(|_| HttpError::bad_request("Invalid wait time")),
+        text => GoDuration::parse(text)
+            .map(GoDuration::to_std)
+            .map_err(|_| HttpError::bad_request("Invalid wait time")),
     }
 }
 
@@ -186,8 +218,12 @@ fn freshness(p: &Params, limits: &WaitLimits, discovery: bool) -> Result<Freshne
     match p.get("max_stale") {
         "" => {}
         text => {
-            let age = GoDuration::parse(text)
-                .map_err(|_| HttpError::bad_request(format!("Invalid max_stale value {}", lictor_wire::duration::go_quote(text))))?;
+            let age = GoDuration::parse(text).map_err(|_| {
+                HttpError::bad_request(format!(
+                    "Invalid max_stale value {}",
+                    lictor_wire::duration::go_quote(text)
+                ))
+            })?;
             if age.0 > 0 {
                 stale = true;
                 said = true;
@@ -198,7 +234,9 @@ fn freshness(p: &Params, limits: &WaitLimits, discovery: bool) -> Result<Freshne
         stale = true;
     }
     if stale && consistent {
-        return Err(HttpError::bad_request("Cannot specify ?stale with ?consistent, conflicting semantics."));
+        return Err(HttpError::bad_request(
+            "Cannot specify ?stale with ?consistent, conflicting semantics.",
+        ));
     }
     Ok(match (stale, consistent) {
         (true, _) => Freshness::Stale,
@@ -208,9 +246,13 @@ fn freshness(p: &Params, limits: &WaitLimits, discovery: bool) -> Result<Freshne
 }
 
 fn cache_control(call: &Call) -> Result<(), HttpError> {
-    let Some(header) = call.header("cache-control") else { return Ok(()) };
+    let Some(header) = call.header("cache-control") else {
+        return Ok(());
+    };
     for part in header.split(',').map(str::trim) {
-        let Some((name, value)) = part.split_once('=') else { continue };
+        let Some((name, value)) = part.split_once('=') else {
+            continue;
+        };
         if matches!(name, "max-age" | "stale-if-error") && value.parse::<u64>().is_err() {
             return Err(HttpError::bad_request("Invalid Cache-Control header."));
         }
@@ -235,7 +277,10 @@ mod tests {
     #[test]
     fn queries_are_read_as_go_reads_them() {
         let p = Params::parse("a=1&b&a=2&c=%20+x&&d=").unwrap();
-        assert_eq!((p.get("a"), p.get("b"), p.get("c"), p.has("d"), p.has("e")), ("1", "", "  x", true, false));
+        assert_eq!(
+            (p.get("a"), p.get("b"), p.get("c"), p.has("d"), p.has("e")),
+            ("1", "", "  x", true, false)
+        );
         assert_eq!(p.all("a").collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(p.encode(), "a=1&a=2&b=&c=++x&d=");
         assert_eq!(Params::parse("a=%zz"), None);
@@ -252,9 +297,15 @@ mod tests {
         };
         for _ in 0..100 {
             let w = jittered(Duration::from_secs(3600), &limits);
-            assert!(w >= Duration::from_secs(600) && w <= Duration::from_millis(637_500), "{w:?}");
+            assert!(
+                w >= Duration::from_secs(600) && w <= Duration::from_millis(637_500),
+                "{w:?}"
+            );
             let w = jittered(Duration::ZERO, &limits);
-            assert!(w >= Duration::from_secs(300) && w <= Duration::from_millis(318_750), "{w:?}");
+            assert!(
+                w >= Duration::from_secs(300) && w <= Duration::from_millis(318_750),
+                "{w:?}"
+            );
         }
     }
 }

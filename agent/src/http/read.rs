@@ -44,7 +44,12 @@ static CACHE: HeaderName = HeaderName::from_static("x-cache");
 static TRANSLATE: HeaderName = HeaderName::from_static("x-consul-translate-addresses");
 
 /// Runs a read to its answer.
-pub async fn run(shared: &Arc<Shared>, call: &Call, options: &ReadOptions, read: &Read<'_>) -> Result<Reply, HttpError> {
+pub async fn run(
+    shared: &Arc<Shared>,
+    call: &Call,
+    options: &ReadOptions,
+    read: &Read<'_>,
+) -> Result<Reply, HttpError> {
     if let Some(reply) = other_datacenter(shared, call) {
         return Ok(reply);
     }
@@ -75,7 +80,9 @@ pub async fn run(shared: &Arc<Shared>, call: &Call, options: &ReadOptions, read:
             return respond(shared, call, options, read, &view, cached);
         }
         drop(view);
-        let Some(watch) = watch.as_mut() else { continue };
+        let Some(watch) = watch.as_mut() else {
+            continue;
+        };
         let over = tokio::select! {
             () = watch.changed() => shared.is_ending(),
             () = tokio::time::sleep_until(deadline) => true,
@@ -142,17 +149,29 @@ fn respond(
     let h = &mut reply.headers;
     h.insert(INDEX.clone(), HeaderValue::from(index));
     let status = shared.leader_contact();
-    h.insert(KNOWN_LEADER.clone(), HeaderValue::from_static(if status.known { "true" } else { "false" }));
-    h.insert(LAST_CONTACT.clone(), HeaderValue::from(status.last_contact_ms));
+    h.insert(
+        KNOWN_LEADER.clone(),
+        HeaderValue::from_static(if status.known { "true" } else { "false" }),
+    );
+    h.insert(
+        LAST_CONTACT.clone(),
+        HeaderValue::from(status.last_contact_ms),
+    );
     h.insert(BACKEND.clone(), HeaderValue::from_static("blocking-query"));
     if read.names_consistency {
-        h.insert(CONSISTENCY.clone(), HeaderValue::from_static(options.freshness.word()));
+        h.insert(
+            CONSISTENCY.clone(),
+            HeaderValue::from_static(options.freshness.word()),
+        );
         if shared.config().translate_wan_addrs {
             h.insert(TRANSLATE.clone(), HeaderValue::from_static("true"));
         }
     }
     if cached {
-        h.insert(CACHE.clone(), HeaderValue::from_static(if hit { "HIT" } else { "MISS" }));
+        h.insert(
+            CACHE.clone(),
+            HeaderValue::from_static(if hit { "HIT" } else { "MISS" }),
+        );
         if hit {
             h.insert(http::header::AGE, HeaderValue::from_static("0"));
         }
@@ -175,7 +194,11 @@ pub fn failed(error: HttpError) -> Reply {
 /// The datacenter asked for, where it is not ours.
 pub fn foreign_datacenter(shared: &Shared, call: &Call) -> Option<String> {
     let long = call.params.get("datacenter");
-    let dc = if long.is_empty() { call.params.get("dc") } else { long };
+    let dc = if long.is_empty() {
+        call.params.get("dc")
+    } else {
+        long
+    };
     (!dc.is_empty() && dc != shared.datacenter.as_str()).then(|| dc.to_owned())
 }
 
@@ -197,7 +220,10 @@ fn request_key(call: &Call) -> String {
     out.push_str(path);
     for part in query.split('&') {
         let name = part.split('=').next().unwrap_or("");
-        if !matches!(name, "index" | "wait" | "stale" | "consistent" | "leader" | "max_stale" | "cached" | "") {
+        if !matches!(
+            name,
+            "index" | "wait" | "stale" | "consistent" | "leader" | "max_stale" | "cached" | ""
+        ) {
             out.push('&');
             out.push_str(part);
         }

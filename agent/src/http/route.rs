@@ -3,7 +3,7 @@
 use super::answer::{HTML, Reply};
 use super::options::{Params, unescape};
 use super::{Body, Call, Head, HttpError};
-use super::{catalog, coordinate, event, health, kv, local, selfinfo, session, status};
+use super::{catalog, coordinate, event, health, kv, local, selfinfo, session, status, ui};
 use crate::agent::Shared;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -124,11 +124,19 @@ struct Routes {
 }
 
 static ROUTES: LazyLock<Routes> = LazyLock::new(|| Routes {
-    by_path: TABLE.iter().map(|(path, methods, endpoint)| (*path, (*methods, *endpoint))).collect(),
+    by_path: TABLE
+        .iter()
+        .map(|(path, methods, endpoint)| (*path, (*methods, *endpoint)))
+        .collect(),
 });
 
 enum Match<'p> {
-    Found { pattern: &'static str, methods: &'static str, endpoint: Endpoint, rest: &'p str },
+    Found {
+        pattern: &'static str,
+        methods: &'static str,
+        endpoint: Endpoint,
+        rest: &'p str,
+    },
     /// The path is that of a folder without its slash: Go sends the client there.
     Redirect(String),
     None,
@@ -138,15 +146,27 @@ impl Routes {
     /// The longest pattern that fits: the path itself, or a folder above it.
     fn find<'p>(&self, path: &'p str) -> Match<'p> {
         if let Some((pattern, (methods, endpoint))) = self.by_path.get_key_value(path) {
-            return Match::Found { pattern, methods, endpoint: *endpoint, rest: "" };
+            return Match::Found {
+                pattern,
+                methods,
+                endpoint: *endpoint,
+                rest: "",
+            };
         }
         if !path.ends_with('/') && self.by_path.contains_key(format!("{path}/").as_str()) {
             return Match::Redirect(format!("{path}/"));
         }
         let mut end = path.len();
         while let Some(slash) = path[..end].rfind('/') {
-            if let Some((pattern, (methods, endpoint))) = self.by_path.get_key_value(&path[..=slash]) {
-                return Match::Found { pattern, methods, endpoint: *endpoint, rest: &path[slash + 1..] };
+            if let Some((pattern, (methods, endpoint))) =
+                self.by_path.get_key_value(&path[..=slash])
+            {
+                return Match::Found {
+                    pattern,
+                    methods,
+                    endpoint: *endpoint,
+                    rest: &path[slash + 1..],
+                };
             }
             end = slash;
         }
@@ -156,7 +176,9 @@ impl Routes {
 
 /// Go's `path.Clean` for request paths: no empty, `.` or `..` parts; a trailing slash stays.
 fn clean(path: &str) -> Cow<'_, str> {
-    let dirty = !path.starts_with('/') || path.contains("//") || path.split('/').any(|p| p == "." || p == "..");
+    let dirty = !path.starts_with('/')
+        || path.contains("//")
+        || path.split('/').any(|p| p == "." || p == "..");
     if !dirty {
         return Cow::Borrowed(path);
     }
@@ -183,7 +205,11 @@ fn redirect(status: StatusCode, word: &str, target: &str, query: Option<&str>) -
         location.push('?');
         location.push_str(query);
     }
-    let shown = location.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;");
+    let shown = location
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&#34;");
     let body = format!("<a href=\"{shown}\">{word}</a>.\n\n");
     let reply = Reply::bare(status, Bytes::from(body)).with(header::CONTENT_TYPE, HTML);
     match HeaderValue::from_str(&location) {
@@ -199,7 +225,12 @@ pub async fn dispatch(shared: &Arc<Shared>, head: &Arc<Head>, body: Body) -> Out
     if let Cow::Owned(cleaned) = clean(path)
         && head.method != Method::CONNECT
     {
-        return Outcome::Plain(redirect(StatusCode::TEMPORARY_REDIRECT, "Temporary Redirect", &cleaned, query));
+        return Outcome::Plain(redirect(
+            StatusCode::TEMPORARY_REDIRECT,
+            "Temporary Redirect",
+            &cleaned,
+            query,
+        ));
     }
     let Some(decoded) = unescape(path, false) else {
         return Outcome::Plain(Reply::text(StatusCode::BAD_REQUEST, "400 Bad Request"));
@@ -209,14 +240,34 @@ pub async fn dispatch(shared: &Arc<Shared>, head: &Arc<Head>, body: Body) -> Out
         return Outcome::Plain(Reply::text(StatusCode::BAD_REQUEST, Bytes::new()));
     }
     let (pattern, methods, endpoint, rest) = match ROUTES.find(path) {
-        Match::Found { pattern, methods, endpoint, rest } => (pattern, methods, endpoint, rest),
+        Match::Found {
+            pattern,
+            methods,
+            endpoint,
+            rest,
+        } => (pattern, methods, endpoint, rest),
         Match::Redirect(target) => {
-            return Outcome::Plain(redirect(StatusCode::TEMPORARY_REDIRECT, "Temporary Redirect", &target, query));
+            return Outcome::Plain(redirect(
+                StatusCode::TEMPORARY_REDIRECT,
+                "Temporary Redirect",
+                &target,
+                query,
+            ));
         }
-        Match::None => return Outcome::Plain(unrouted(shared, path, query)),
+        Match::None => {
+            let page = ui::answer(shared, head).await;
+            return Outcome::Plain(page.unwrap_or_else(|| unrouted(shared, path, query)));
+        }
     };
-    if live.block_endpoints.iter().any(|prefix| path.starts_with(prefix.as_str())) {
-        let error = HttpError::new(StatusCode::FORBIDDEN, "Endpoint is blocked by agent configuration");
+    if live
+        .block_endpoints
+        .iter()
+        .any(|prefix| path.starts_with(prefix.as_str()))
+    {
+        let error = HttpError::new(
+            StatusCode::FORBIDDEN,
+            "Endpoint is blocked by agent configuration",
+        );
         return Outcome::Wrapped(error.into(), pattern);
     }
     let method = head.method.as_str();
@@ -224,7 +275,10 @@ pub async fn dispatch(shared: &Arc<Shared>, head: &Arc<Head>, body: Body) -> Out
         return Outcome::Wrapped(allow(Reply::empty(), methods), pattern);
     }
     if !methods.split(',').any(|m| m == method) {
-        let error = HttpError::new(StatusCode::METHOD_NOT_ALLOWED, format!("method {method} not allowed"));
+        let error = HttpError::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            format!("method {method} not allowed"),
+        );
         return Outcome::Wrapped(allow(error.into(), methods), pattern);
     }
     if method != "GET" && method != "HEAD" && !live.may_write(head.peer.addr.map(|a| a.ip())) {
@@ -232,7 +286,10 @@ pub async fn dispatch(shared: &Arc<Shared>, head: &Arc<Head>, body: Body) -> Out
         return Outcome::Wrapped(error.into(), pattern);
     }
     let Some(params) = Params::parse(query.unwrap_or("")) else {
-        return Outcome::Wrapped(Reply::text(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()), pattern);
+        return Outcome::Wrapped(
+            Reply::text(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()),
+            pattern,
+        );
     };
     let rest = match &decoded {
         // The pattern is plain, so that it is as long in the decoded path.
@@ -242,25 +299,52 @@ pub async fn dispatch(shared: &Arc<Shared>, head: &Arc<Head>, body: Body) -> Out
     if let Err(error) = community_only(&params, head) {
         return Outcome::Wrapped(error.into(), pattern);
     }
-    let mut call = Call { head: head.clone(), params, rest, body: Some(body) };
-    let reply = run(endpoint, shared, &mut call).await.unwrap_or_else(Reply::from);
+    let mut call = Call {
+        head: head.clone(),
+        params,
+        rest,
+        body: Some(body),
+    };
+    let reply = run(endpoint, shared, &mut call)
+        .await
+        .unwrap_or_else(Reply::from);
     Outcome::Wrapped(reply, pattern)
 }
 
 /// Namespaces and partitions are of the enterprise edition.
 fn community_only(params: &Params, head: &Head) -> Result<(), HttpError> {
     for (param, name, what) in [
-        ("ns", "x-consul-namespace", "Namespaces are a Consul Enterprise feature"),
-        ("partition", "x-consul-partition", "Partitions are a Consul Enterprise feature"),
+        (
+            "ns",
+            "x-consul-namespace",
+            "Namespaces are a Consul Enterprise feature",
+        ),
+        (
+            "partition",
+            "x-consul-partition",
+            "Partitions are a Consul Enterprise feature",
+        ),
     ] {
         let by_param = params.get(param);
-        let by_header = head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
+        let by_header = head
+            .headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or("");
         if !by_param.is_empty() {
-            return Err(HttpError::bad_request(format!("Invalid query parameter: \"{param}\" - {what}")));
+            return Err(HttpError::bad_request(format!(
+                "Invalid query parameter: \"{param}\" - {what}"
+            )));
         }
         if !by_header.is_empty() {
-            let shown = if param == "ns" { "X-Consul-Namespace" } else { "X-Consul-Partition" };
-            return Err(HttpError::bad_request(format!("Invalid header: \"{shown}\" - {what}")));
+            let shown = if param == "ns" {
+                "X-Consul-Namespace"
+            } else {
+                "X-Consul-Partition"
+            };
+            return Err(HttpError::bad_request(format!(
+                "Invalid header: \"{shown}\" - {what}"
+            )));
         }
     }
     Ok(())
@@ -274,14 +358,23 @@ fn allow(reply: Reply, methods: &str) -> Reply {
 }
 
 fn is_unprintable(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{fffd}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{200b}'..='\u{200f}')
+    c.is_control()
+        || matches!(
+            c,
+            '\u{fffd}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{200b}'..='\u{200f}'
+        )
 }
 
 fn unrouted(shared: &Shared, path: &str, query: Option<&str>) -> Reply {
     let config = shared.config();
     if path == "/" {
         return if config.ui.enabled {
-            redirect(StatusCode::MOVED_PERMANENTLY, "Moved Permanently", &config.ui.content_path, query)
+            redirect(
+                StatusCode::MOVED_PERMANENTLY,
+                "Moved Permanently",
+                &config.ui.content_path,
+                query,
+            )
         } else {
             Reply::text(
                 StatusCode::OK,
@@ -314,14 +407,27 @@ mod tests {
         assert_eq!(found("/v1/kv/a/b"), (Some("/v1/kv/"), "a/b".into()));
         assert_eq!(found("/v1/kv/"), (Some("/v1/kv/"), String::new()));
         assert_eq!(found("/v1/kv"), (None, "/v1/kv/".into()));
-        assert_eq!(found("/v1/agent/service/register").0, Some("/v1/agent/service/register"));
-        assert_eq!(found("/v1/agent/service/register/x"), (Some("/v1/agent/service/"), "register/x".into()));
+        assert_eq!(
+            found("/v1/agent/service/register").0,
+            Some("/v1/agent/service/register")
+        );
+        assert_eq!(
+            found("/v1/agent/service/register/x"),
+            (Some("/v1/agent/service/"), "register/x".into())
+        );
         assert_eq!(found("/v1/nothing"), (None, String::new()));
     }
 
     #[test]
     fn paths_are_cleaned_as_go_cleans_them() {
-        for (dirty, want) in [("//a", "/a"), ("/a/../b/", "/b/"), ("/a/./b", "/a/b"), ("/..", "/"), ("/a//", "/a/"), ("/a/..", "/")] {
+        for (dirty, want) in [
+            ("//a", "/a"),
+            ("/a/../b/", "/b/"),
+            ("/a/./b", "/a/b"),
+            ("/..", "/"),
+            ("/a//", "/a/"),
+            ("/a/..", "/"),
+        ] {
             assert_eq!(clean(dirty), want, "{dirty}");
         }
         assert!(matches!(clean("/v1/kv/a..b/"), Cow::Borrowed(_)));

@@ -41,9 +41,16 @@ pub async fn own(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpErr
         debug.insert("BuildDate".into(), json!(version::BUILD_DATE));
     }
     out.insert("DebugConfig".into(), debug);
-    let coordinate = if config.disable_coordinates { Value::Null } else { json!(shared.coordinate()) };
+    let coordinate = if config.disable_coordinates {
+        Value::Null
+    } else {
+        json!(shared.coordinate())
+    };
     out.insert("Coord".into(), coordinate);
-    out.insert("Member".into(), json!(members::lan(shared).into_iter().next()));
+    out.insert(
+        "Member".into(),
+        json!(members::lan(shared).into_iter().next()),
+    );
     out.insert("Stats".into(), stats(shared));
     out.insert("Meta".into(), json!(shared.identity().meta));
     Ok(Reply::json(shared, call, &out))
@@ -53,12 +60,23 @@ pub async fn own(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpErr
 fn stats(shared: &Shared) -> Value {
     let config = shared.config();
     let (monitors, ttls, checks, services) = shared.local.counts();
-    let status = shared.store.consensus().map(lictor_raft::Consensus::status).unwrap_or_default();
+    let status = shared
+        .store
+        .consensus()
+        .map(lictor_raft::Consensus::status)
+        .unwrap_or_default();
     let leader = status.leader.clone().map(|l| l.address).unwrap_or_default();
     let servers: Vec<String> = status
         .voters
         .iter()
-        .map(|p| format!("{{Suffrage:{} ID:{} Address:{}}}", if p.voter { "Voter" } else { "Nonvoter" }, p.info.node_id, p.info.address))
+        .map(|p| {
+            format!(
+                "{{Suffrage:{} ID:{} Address:{}}}",
+                if p.voter { "Voter" } else { "Nonvoter" },
+                p.info.node_id,
+                p.info.address
+            )
+        })
         .collect();
     let serf = |members: usize| {
         json!({
@@ -102,7 +120,9 @@ fn stats(shared: &Shared) -> Value {
 }
 
 fn cpus() -> String {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string()
+    std::thread::available_parallelism()
+        .map_or(1, std::num::NonZero::get)
+        .to_string()
 }
 
 fn go_arch() -> &'static str {
@@ -119,12 +139,20 @@ pub async fn members(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Htt
     let segment = call.params.get("segment");
     if !segment.is_empty() && segment != "_all" {
         if wan {
-            return Err(HttpError::bad_request("Cannot provide a segment with wan=true"));
+            return Err(HttpError::bad_request(
+                "Cannot provide a segment with wan=true",
+            ));
         }
-        return Err(HttpError::internal("Network segments are not supported in this version of Consul"));
+        return Err(HttpError::internal(
+            "Network segments are not supported in this version of Consul",
+        ));
     }
     let filter = filter::of::<MemberRow<'_>>(call)?;
-    let mut rows: Vec<Member> = if wan { members::wan(shared) } else { members::lan(shared) };
+    let mut rows: Vec<Member> = if wan {
+        members::wan(shared)
+    } else {
+        members::lan(shared)
+    };
     rows.retain(|m| filter.keeps(&MemberRow(m)));
     Ok(Reply::json(shared, call, &rows))
 }
@@ -132,7 +160,9 @@ pub async fn members(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Htt
 /// `PUT /v1/agent/join/:address`
 pub async fn join(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     let wan = !call.params.get("wan").is_empty();
-    members::join(shared, &call.rest, wan).await.map_err(HttpError::internal)?;
+    members::join(shared, &call.rest, wan)
+        .await
+        .map_err(HttpError::internal)?;
     Ok(Reply::empty())
 }
 
@@ -145,20 +175,29 @@ pub async fn force_leave(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply,
 /// `GET /v1/agent/version`
 pub async fn version(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     let human = format!("{}+{}", version::COMPATIBLE, version::metadata());
-    let about = json!({"SHA": "", "BuildDate": version::BUILD_DATE, "HumanVersion": human, "FIPS": ""});
+    let about =
+        json!({"SHA": "", "BuildDate": version::BUILD_DATE, "HumanVersion": human, "FIPS": ""});
     Ok(Reply::json(shared, call, &about))
 }
 
 /// `GET /v1/agent/host`
 pub async fn host(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    Ok(Reply::json(shared, call, &lictor_host::facts(shared.data_dir())))
+    Ok(Reply::json(
+        shared,
+        call,
+        &lictor_host::facts(shared.data_dir()),
+    ))
 }
 
 /// The values that are read when they are asked for.
 fn gauges(shared: &Shared) -> Vec<crate::metrics::Gauge> {
     let view = shared.store.view();
     let (names, instances) = view.service_counts();
-    let status = shared.store.consensus().map(lictor_raft::Consensus::status).unwrap_or_default();
+    let status = shared
+        .store
+        .consensus()
+        .map(lictor_raft::Consensus::status)
+        .unwrap_or_default();
     let process = lictor_host::process_stats();
     let dc = || vec![("datacenter", shared.datacenter.to_string())];
     let plain = |name: &str, value: f64| (name.to_owned(), value, Vec::new());
@@ -172,7 +211,10 @@ fn gauges(shared: &Shared) -> Vec<crate::metrics::Gauge> {
         plain("raft.last_index", status.last_log_index as f64),
         plain("raft.commitNumLogs", 1.0),
         plain("server.isLeader", f64::from(u8::from(leads))),
-        plain("session_ttl.active", view.sessions().filter(|s| !s.ttl.is_empty()).count() as f64),
+        plain(
+            "session_ttl.active",
+            view.sessions().filter(|s| !s.ttl.is_empty()).count() as f64,
+        ),
         plain("rpc.queries_blocking", shared.metrics.blocking_now() as f64),
         plain("runtime.alloc_bytes", process.rss as f64),
         plain("runtime.sys_bytes", process.rss as f64),
@@ -182,7 +224,10 @@ fn gauges(shared: &Shared) -> Vec<crate::metrics::Gauge> {
         ("state.services".into(), names as f64, dc()),
         ("state.service_instances".into(), instances as f64, dc()),
     ];
-    let version = vec![("version", version::COMPATIBLE.to_owned()), ("pre_release", String::new())];
+    let version = vec![
+        ("version", version::COMPATIBLE.to_owned()),
+        ("pre_release", String::new()),
+    ];
     out.push(("version".into(), 1.0, version));
     out
 }
@@ -193,13 +238,26 @@ fn snapshot(shared: &Shared) -> crate::metrics::Snapshot {
     let host = (!telemetry.disable_hostname).then(lictor_host::hostname);
     // The longest prefix decides (`telemetry.prefix_filter`).
     let wanted = |name: &str| {
-        let fit = |all: &[String]| all.iter().filter(|p| name.starts_with(p.as_str())).map(String::len).max();
-        match (fit(&telemetry.allowed_prefixes), fit(&telemetry.blocked_prefixes)) {
+        let fit = |all: &[String]| {
+            all.iter()
+                .filter(|p| name.starts_with(p.as_str()))
+                .map(String::len)
+                .max()
+        };
+        match (
+            fit(&telemetry.allowed_prefixes),
+            fit(&telemetry.blocked_prefixes),
+        ) {
             (None, None) => telemetry.filter_default,
             (allowed, blocked) => allowed > blocked,
         }
     };
-    shared.metrics.snapshot(&telemetry.metrics_prefix, host.as_deref(), gauges(shared), wanted)
+    shared.metrics.snapshot(
+        &telemetry.metrics_prefix,
+        host.as_deref(),
+        gauges(shared),
+        wanted,
+    )
 }
 
 /// `GET /v1/agent/metrics`
@@ -217,7 +275,10 @@ pub async fn metrics(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Htt
         return Ok(Reply::empty().with(REASON.clone(), HeaderValue::from_static(why)));
     }
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    Ok(Reply::bare(StatusCode::OK, Bytes::from(snapshot(shared).prometheus())).with(header::CONTENT_TYPE, kind))
+    Ok(
+        Reply::bare(StatusCode::OK, Bytes::from(snapshot(shared).prometheus()))
+            .with(header::CONTENT_TYPE, kind),
+    )
 }
 
 /// `GET /v1/agent/metrics/stream`: one line of JSON for each interval.
@@ -258,12 +319,13 @@ pub async fn monitor(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Htt
         _ => return Err(HttpError::bad_request(format!("Unknown log level: {word}"))),
     };
     let lines = shared.log.monitor(level, call.params.has("logjson"));
-    let parts = futures_util::stream::unfold((shared.clone(), lines), |(shared, mut lines)| async move {
-        let line = tokio::select! {
-            line = lines.next() => line?,
-            () = shared.ended() => return None,
-        };
-        Some((Ok(Bytes::from(line)), (shared, lines)))
-    });
+    let parts =
+        futures_util::stream::unfold((shared.clone(), lines), |(shared, mut lines)| async move {
+            let line = tokio::select! {
+                line = lines.next() => line?,
+                () = shared.ended() => return None,
+            };
+            Some((Ok(Bytes::from(line)), (shared, lines)))
+        });
     Ok(streamed(Box::pin(parts)))
 }

@@ -26,7 +26,11 @@ pub async fn create(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
     let session = prepare(shared, r)?;
     let id = session.id.clone();
     shared.metrics.count("session.apply");
-    match shared.store.write(Command::SessionCreate(Box::new(session))).await? {
+    match shared
+        .store
+        .write(Command::SessionCreate(Box::new(session)))
+        .await?
+    {
         Outcome::Refused(text) => Err(HttpError::internal(format!("apply failed: {text}"))),
         _ => Ok(Reply::json(shared, call, &serde_json::json!({ "ID": id }))),
     }
@@ -36,7 +40,11 @@ fn prepare(shared: &Shared, r: SessionRequest) -> Result<Session, HttpError> {
     let behavior = match r.behavior.as_str() {
         "" | "release" => SessionBehavior::Release,
         "delete" => SessionBehavior::Delete,
-        other => return Err(HttpError::internal(format!("Invalid Behavior setting '{other}'"))),
+        other => {
+            return Err(HttpError::internal(format!(
+                "Invalid Behavior setting '{other}'"
+            )));
+        }
     };
     if !r.ttl.is_empty() {
         let ttl = GoDuration::parse(&r.ttl)
@@ -57,7 +65,11 @@ fn prepare(shared: &Shared, r: SessionRequest) -> Result<Session, HttpError> {
     Ok(Session {
         id: crate::random::uuid(),
         name: r.name,
-        node: if r.node.is_empty() { shared.node_name.clone() } else { r.node },
+        node: if r.node.is_empty() {
+            shared.node_name.clone()
+        } else {
+            r.node
+        },
         lock_delay: r.lock_delay.map_or(LOCK_DELAY, |d| d.0),
         behavior,
         ttl: r.ttl,
@@ -69,7 +81,11 @@ fn prepare(shared: &Shared, r: SessionRequest) -> Result<Session, HttpError> {
 }
 
 fn need_id(call: &Call) -> Result<Str, HttpError> {
-    if call.rest.is_empty() { Err(HttpError::bad_request("Missing session")) } else { Ok(Str::from(call.rest.as_str())) }
+    if call.rest.is_empty() {
+        Err(HttpError::bad_request("Missing session"))
+    } else {
+        Ok(Str::from(call.rest.as_str()))
+    }
 }
 
 /// `PUT /v1/session/destroy/:id`
@@ -105,7 +121,14 @@ pub async fn info(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
         let rows: Vec<&Arc<Session>> = view.session(&id).into_iter().collect();
         Ok(body(shared, call, &rows))
     };
-    session_read(shared, call, &options, WatchKey::Session(id.clone()), &answer).await
+    session_read(
+        shared,
+        call,
+        &options,
+        WatchKey::Session(id.clone()),
+        &answer,
+    )
+    .await
 }
 
 /// `GET /v1/session/node/:node`
@@ -119,7 +142,14 @@ pub async fn node(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
         let rows: Vec<&Arc<Session>> = view.sessions_of_node(&name).collect();
         Ok(body(shared, call, &rows))
     };
-    session_read(shared, call, &options, WatchKey::NodeSessions(fold(&name)), &answer).await
+    session_read(
+        shared,
+        call,
+        &options,
+        WatchKey::NodeSessions(fold(&name)),
+        &answer,
+    )
+    .await
 }
 
 /// `GET /v1/session/list`

@@ -7,7 +7,12 @@ use std::sync::Arc;
 /// `GET /v1/status/leader`
 pub async fn leader(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     read::own_datacenter(shared, call)?;
-    let address = shared.store.consensus().and_then(|c| c.status().leader).map(|l| l.address).unwrap_or_default();
+    let address = shared
+        .store
+        .consensus()
+        .and_then(|c| c.status().leader)
+        .map(|l| l.address)
+        .unwrap_or_default();
     Ok(Reply::json(shared, call, &address))
 }
 
@@ -15,7 +20,12 @@ pub async fn leader(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
 pub async fn peers(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     read::own_datacenter(shared, call)?;
     let peers: Vec<String> = match shared.store.consensus() {
-        Some(consensus) => consensus.status().voters.into_iter().map(|p| p.info.address).collect(),
+        Some(consensus) => consensus
+            .status()
+            .voters
+            .into_iter()
+            .map(|p| p.info.address)
+            .collect(),
         None => Vec::new(),
     };
     Ok(Reply::json(shared, call, &peers))

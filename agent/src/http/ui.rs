@@ -55,9 +55,22 @@ pub async fn answer(shared: &Arc<Shared>, head: &Head) -> Option<Reply> {
     }
     let reply = if ui.dir.is_some() {
         let (config, path) = (config.clone(), path.to_owned());
-        let read = move || page(&config.ui.content_path, &path, config.ui.dir.as_deref().map(Path::new));
-        let broken = |_| Some(Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the file could not be read"));
-        tokio::task::spawn_blocking(read).await.unwrap_or_else(broken)?
+        let read = move || {
+            page(
+                &config.ui.content_path,
+                &path,
+                config.ui.dir.as_deref().map(Path::new),
+            )
+        };
+        let broken = |_| {
+            Some(Reply::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the file could not be read",
+            ))
+        };
+        tokio::task::spawn_blocking(read)
+            .await
+            .unwrap_or_else(broken)?
     } else {
         page(&ui.content_path, path, None)?
     };
@@ -73,7 +86,9 @@ pub fn page(content_path: &str, path: &str, dir: Option<&Path>) -> Option<Reply>
     }
     let Some(rest) = path.strip_prefix(content_path) else {
         return Some(match HeaderValue::from_str(content_path) {
-            Ok(to) => Reply::bare(StatusCode::MOVED_PERMANENTLY, Bytes::new()).with(header::LOCATION, to),
+            Ok(to) => {
+                Reply::bare(StatusCode::MOVED_PERMANENTLY, Bytes::new()).with(header::LOCATION, to)
+            }
             Err(_) => not_found("not a path"),
         });
     };
@@ -87,7 +102,10 @@ pub fn page(content_path: &str, path: &str, dir: Option<&Path>) -> Option<Reply>
             None => found(placed(INDEX, content_path, rest), HTML),
         }
         .with(header::CONTENT_SECURITY_POLICY, POLICY)
-        .with(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        .with(
+            header::REFERRER_POLICY,
+            HeaderValue::from_static("no-referrer"),
+        ),
     })
 }
 
@@ -101,20 +119,33 @@ fn is_below(content_path: &str, path: &str) -> bool {
 
 /// The page with its relative links set for a document that is `rest` below `content_path`.
 fn placed(index: &str, content_path: &str, rest: &str) -> Bytes {
-    let base = format!("<base href=\"./{}\">", "../".repeat(rest.matches('/').count()));
+    let base = format!(
+        "<base href=\"./{}\">",
+        "../".repeat(rest.matches('/').count())
+    );
     let depth = content_path.matches('/').count().saturating_sub(1);
     let root = format!("data-root=\"./{}\"", "../".repeat(depth));
-    Bytes::from(index.replacen(BASE_MARK, &base, 1).replacen(ROOT_MARK, &root, 1))
+    Bytes::from(
+        index
+            .replacen(BASE_MARK, &base, 1)
+            .replacen(ROOT_MARK, &root, 1),
+    )
 }
 
 fn found(body: Bytes, kind: HeaderValue) -> Reply {
     let digest = Sha256::digest(&body);
     // Weak, since the same tag also stands for the compressed body.
-    let tag = digest[..12].iter().fold(String::from("W/\""), |tag, byte| format!("{tag}{byte:02x}")) + "\"";
+    let tag = digest[..12]
+        .iter()
+        .fold(String::from("W/\""), |tag, byte| format!("{tag}{byte:02x}"))
+        + "\"";
     let reply = Reply::bare(StatusCode::OK, body)
         .with(header::CONTENT_TYPE, kind)
         .with(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))
-        .with(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        .with(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
     match HeaderValue::from_str(&tag) {
         Ok(tag) => reply.with(header::ETAG, tag),
         Err(_) => reply,
@@ -122,7 +153,10 @@ fn found(body: Bytes, kind: HeaderValue) -> Reply {
 }
 
 fn not_found(text: &'static str) -> Reply {
-    Reply::text(StatusCode::NOT_FOUND, text).with(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+    Reply::text(StatusCode::NOT_FOUND, text).with(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    )
 }
 
 /// The operator's file `name`, else their `index.html`. Nothing outside `dir` is read, whether by
@@ -130,11 +164,16 @@ fn not_found(text: &'static str) -> Reply {
 /// ours: it may need scripts that ours would stop; `http_config.response_headers` can set one.
 fn from_dir(dir: &Path, content_path: &str, rest: &str, name: &str) -> Reply {
     let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
-    if name.contains(['\\', '\0']) || name.starts_with('/') || !Path::new(name).components().all(plain) {
+    if name.contains(['\\', '\0'])
+        || name.starts_with('/')
+        || !Path::new(name).components().all(plain)
+    {
         return not_found("no such file");
     }
     let Ok(dir) = dir.canonicalize() else {
-        return not_found("ui_config.dir cannot be read: check that it exists and that the agent may open it");
+        return not_found(
+            "ui_config.dir cannot be read: check that it exists and that the agent may open it",
+        );
     };
     let file = match within(&dir, name) {
         Within::File(path) if !name.is_empty() => Some(path),
@@ -171,19 +210,28 @@ fn within(dir: &Path, name: &str) -> Within {
         Ok(path) if path.is_file() => Within::File(path),
         Ok(_) => Within::Missing,
         // A file with a path below it, or no such file: no file of the page, so a view of it.
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Within::Missing,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Within::Missing
+        }
         Err(_) => Within::Outside,
     }
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
     let mut body = Vec::new();
-    let read = std::fs::File::open(path).ok()?.take(FILE_MAX + 1).read_to_end(&mut body).ok()?;
+    let read = std::fs::File::open(path)
+        .ok()?
+        .take(FILE_MAX + 1)
+        .read_to_end(&mut body)
+        .ok()?;
     (read as u64 <= FILE_MAX).then_some(body)
 }
 
 fn content_type(name: &str) -> HeaderValue {
-    let extension = name.rsplit_once('.').map_or("", |(_, e)| e).to_ascii_lowercase();
+    let extension = name
+        .rsplit_once('.')
+        .map_or("", |(_, e)| e)
+        .to_ascii_lowercase();
     HeaderValue::from_static(match extension.as_str() {
         "html" | "htm" => return HTML,
         "txt" => return TEXT,
@@ -205,10 +253,20 @@ fn content_type(name: &str) -> HeaderValue {
 
 /// 304 when the client has this body already: RFC 9110, section 13.1.2.
 fn revalidate(reply: Reply, asked: &HeaderMap) -> Reply {
-    let Some(tag) = reply.headers.get(header::ETAG).and_then(|v| v.to_str().ok()) else { return reply };
+    let Some(tag) = reply
+        .headers
+        .get(header::ETAG)
+        .and_then(|v| v.to_str().ok())
+    else {
+        return reply;
+    };
     let bare = tag.trim_start_matches("W/");
     let same = |known: &str| known == "*" || known.trim_start_matches("W/") == bare;
-    let mut known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let mut known = asked
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','));
     if !known.any(|k| same(k.trim())) {
         return reply;
     }
@@ -240,7 +298,11 @@ mod tests {
     impl Scratch {
         fn new() -> Scratch {
             static COUNT: AtomicU32 = AtomicU32::new(0);
-            let unique = format!("lictor-ui-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let unique = format!(
+                "lictor-ui-{}-{}",
+                std::process::id(),
+                COUNT.fetch_add(1, Ordering::Relaxed)
+            );
             let path = std::env::temp_dir().join(unique);
             std::fs::create_dir_all(path.join("www/assets")).unwrap();
             std::fs::write(path.join("secret.txt"), "secret").unwrap();
@@ -273,9 +335,16 @@ mod tests {
             let reply = page("/ui/", path, None).unwrap();
             assert_eq!(reply.status, StatusCode::OK, "{path}");
             assert_eq!(header_of(&reply, "content-type"), kind, "{path}");
-            assert_eq!(header_of(&reply, "x-content-type-options"), "nosniff", "{path}");
+            assert_eq!(
+                header_of(&reply, "x-content-type-options"),
+                "nosniff",
+                "{path}"
+            );
             assert_eq!(header_of(&reply, "cache-control"), "no-cache", "{path}");
-            assert!(header_of(&reply, "content-security-policy").starts_with("default-src 'self';"), "{path}");
+            assert!(
+                header_of(&reply, "content-security-policy").starts_with("default-src 'self';"),
+                "{path}"
+            );
             assert!(header_of(&reply, "etag").starts_with("W/\""), "{path}");
         }
     }
@@ -309,8 +378,14 @@ mod tests {
             ("/", "/", "./", "./"),
         ] {
             let html = text(&page(content_path, path, None).unwrap());
-            assert!(html.contains(&format!("<base href=\"{base}\">")), "{path}: {base}");
-            assert!(html.contains(&format!("data-root=\"{root}\"")), "{path}: {root}");
+            assert!(
+                html.contains(&format!("<base href=\"{base}\">")),
+                "{path}: {base}"
+            );
+            assert!(
+                html.contains(&format!("data-root=\"{root}\"")),
+                "{path}: {root}"
+            );
         }
     }
 
@@ -318,10 +393,21 @@ mod tests {
     fn the_page_is_small_and_asks_nobody_else() {
         let total: usize = INDEX.len() + FILES.iter().map(|(_, body)| body.len()).sum::<usize>();
         assert!(total < 60_000, "{total}");
-        assert!(!INDEX.contains("http://") && !INDEX.contains("https://") && !INDEX.contains("<style"));
-        assert!(!INDEX.contains(" onclick=") && !INDEX.contains(" style="), "the policy would stop them");
+        assert!(
+            !INDEX.contains("http://") && !INDEX.contains("https://") && !INDEX.contains("<style")
+        );
+        assert!(
+            !INDEX.contains(" onclick=") && !INDEX.contains(" style="),
+            "the policy would stop them"
+        );
         let script = std::str::from_utf8(FILES[0].1).unwrap();
-        for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+        for forbidden in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+        ] {
             assert!(!script.contains(forbidden), "{forbidden}");
         }
     }
@@ -331,11 +417,20 @@ mod tests {
         let reply = page("/ui/", "/ui/app.js", None).unwrap();
         let tag = header_of(&reply, "etag").to_owned();
         let mut asked = HeaderMap::new();
-        asked.insert(header::IF_NONE_MATCH, HeaderValue::from_str(&format!("\"x\", {tag}")).unwrap());
+        asked.insert(
+            header::IF_NONE_MATCH,
+            HeaderValue::from_str(&format!("\"x\", {tag}")).unwrap(),
+        );
         let again = revalidate(reply, &asked);
-        assert_eq!((again.status, text(&again)), (StatusCode::NOT_MODIFIED, String::new()));
+        assert_eq!(
+            (again.status, text(&again)),
+            (StatusCode::NOT_MODIFIED, String::new())
+        );
         assert_eq!(header_of(&again, "etag"), tag);
-        asked.insert(header::IF_NONE_MATCH, HeaderValue::from_static("W/\"other\""));
+        asked.insert(
+            header::IF_NONE_MATCH,
+            HeaderValue::from_static("W/\"other\""),
+        );
         let other = revalidate(page("/ui/", "/ui/app.js", None).unwrap(), &asked);
         assert_eq!(other.status, StatusCode::OK);
         assert!(!text(&other).is_empty());
@@ -346,15 +441,32 @@ mod tests {
         let scratch = Scratch::new();
         let get = |path: &str| page("/ui/", path, Some(&scratch.www())).unwrap();
         let css = get("/ui/assets/a%20b.css");
-        assert_eq!((text(&css).as_str(), header_of(&css, "content-type")), ("css", "text/css; charset=utf-8"));
+        assert_eq!(
+            (text(&css).as_str(), header_of(&css, "content-type")),
+            ("css", "text/css; charset=utf-8")
+        );
         assert_eq!(header_of(&css, "content-security-policy"), "");
-        for path in ["/ui/", "/ui/index.html", "/ui/nodes", "/ui/assets", "/ui/app.js"] {
+        for path in [
+            "/ui/",
+            "/ui/index.html",
+            "/ui/nodes",
+            "/ui/assets",
+            "/ui/app.js",
+        ] {
             assert_eq!(text(&get(path)), "<base href=\"./\">own", "{path}");
         }
-        assert_eq!(text(&get("/ui/dc1/services/web")), "<base href=\"./../../\">own");
+        assert_eq!(
+            text(&get("/ui/dc1/services/web")),
+            "<base href=\"./../../\">own"
+        );
         std::fs::remove_file(scratch.www().join("index.html")).unwrap();
         assert_eq!(get("/ui/").status, StatusCode::NOT_FOUND);
-        assert_eq!(page("/ui/", "/ui/", Some(&scratch.0.join("none"))).unwrap().status, StatusCode::NOT_FOUND);
+        assert_eq!(
+            page("/ui/", "/ui/", Some(&scratch.0.join("none")))
+                .unwrap()
+                .status,
+            StatusCode::NOT_FOUND
+        );
     }
 
     #[test]
@@ -376,7 +488,10 @@ mod tests {
             assert_eq!(reply.status, StatusCode::NOT_FOUND, "{path}");
             assert!(!text(&reply).contains("secret"), "{path}");
         }
-        assert_eq!(page("/ui/", "/ui/%zz", None).unwrap().status, StatusCode::BAD_REQUEST);
+        assert_eq!(
+            page("/ui/", "/ui/%zz", None).unwrap().status,
+            StatusCode::BAD_REQUEST
+        );
     }
 
     #[cfg(unix)]
@@ -392,10 +507,17 @@ mod tests {
         assert_eq!(get("/ui/up/secret.txt").status, StatusCode::NOT_FOUND);
         assert_eq!(text(&get("/ui/in.css")), "css");
         std::fs::remove_file(scratch.www().join("index.html")).unwrap();
-        symlink(scratch.0.join("secret.txt"), scratch.www().join("index.html")).unwrap();
+        symlink(
+            scratch.0.join("secret.txt"),
+            scratch.www().join("index.html"),
+        )
+        .unwrap();
         assert_eq!(get("/ui/").status, StatusCode::NOT_FOUND);
         // The directory itself may be a link.
         symlink(scratch.www(), scratch.0.join("link")).unwrap();
-        assert_eq!(text(&page("/ui/", "/ui/in.css", Some(&scratch.0.join("link"))).unwrap()), "css");
+        assert_eq!(
+            text(&page("/ui/", "/ui/in.css", Some(&scratch.0.join("link"))).unwrap()),
+            "css"
+        );
     }
 }

@@ -55,18 +55,40 @@ pub fn service_from_file(d: &ServiceDefinition) -> ServiceRequest {
         tagged_addresses: d
             .tagged_addresses
             .iter()
-            .map(|(k, v)| (k.as_str().into(), ServiceAddress { address: v.address.as_str().into(), port: v.port }))
+            .map(|(k, v)| {
+                (
+                    k.as_str().into(),
+                    ServiceAddress {
+                        address: v.address.as_str().into(),
+                        port: v.port,
+                    },
+                )
+            })
             .collect(),
-        meta: (!d.meta.is_empty()).then(|| d.meta.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect()),
+        meta: (!d.meta.is_empty()).then(|| {
+            d.meta
+                .iter()
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .collect()
+        }),
         port: d.port,
         socket_path: d.socket_path.as_str().into(),
         check: None,
         checks: d.checks.iter().map(check_from_file).collect(),
-        weights: Some(Weights { passing: d.weights.passing, warning: d.weights.warning }),
+        weights: Some(Weights {
+            passing: d.weights.passing,
+            warning: d.weights.warning,
+        }),
         token: d.token.as_str().into(),
         enable_tag_override: d.enable_tag_override,
         proxy: d.proxy.clone(),
-        connect: d.connect.clone().and_then(|v| serde_json::from_value(v).ok()),
-        locality: d.locality.as_ref().map(|l| serde_json::json!({"Region": l.region, "Zone": l.zone})),
+        connect: d
+            .connect
+            .clone()
+            .and_then(|v| serde_json::from_value(v).ok()),
+        locality: d
+            .locality
+            .as_ref()
+            .map(|l| serde_json::json!({"Region": l.region, "Zone": l.zone})),
     }
 }

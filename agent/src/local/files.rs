@@ -87,7 +87,9 @@ pub enum FilesError {
         error: io::Error,
     },
     /// Written by a newer version.
-    #[error("{path} has format {found}, this version reads format {FORMAT}: it was written by a newer lictor")]
+    #[error(
+        "{path} has format {found}, this version reads format {FORMAT}: it was written by a newer lictor"
+    )]
     Newer {
         /// Which file.
         path: PathBuf,
@@ -99,22 +101,36 @@ pub enum FilesError {
 impl Files {
     /// The files below a data directory. The folders are made.
     pub fn open(data_dir: &Path) -> Result<Files, FilesError> {
-        let files = Files { root: data_dir.to_owned() };
+        let files = Files {
+            root: data_dir.to_owned(),
+        };
         for folder in ["services", "checks", "checks/state"] {
             let path = files.root.join(folder);
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| FilesError::Io { path, error })?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path)
+                .map_err(|error| FilesError::Io { path, error })?;
         }
         Ok(files)
     }
 
     fn path(&self, folder: &str, id: &str) -> PathBuf {
-        let name: String = Sha256::digest(id.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+        let name: String = Sha256::digest(id.as_bytes())
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
         self.root.join(folder).join(name)
     }
 
     /// Keeps a service.
     pub fn save_service(&self, service: &NodeService, token: &Str) {
-        let saved = SavedService { lictor_format: FORMAT, token: token.clone(), service: service.clone(), source: "remote".into() };
+        let saved = SavedService {
+            lictor_format: FORMAT,
+            token: token.clone(),
+            service: service.clone(),
+            source: "remote".into(),
+        };
         self.write(&self.path("services", &service.id), &saved, true);
     }
 
@@ -155,15 +171,26 @@ impl Files {
 
     /// All services kept. Those that cannot be read are logged and left where they are.
     pub fn services(&self) -> Result<Vec<SavedService>, FilesError> {
-        self.read_all("services", "Failed decoding service file", |s: &SavedService| s.lictor_format)
+        self.read_all(
+            "services",
+            "Failed decoding service file",
+            |s: &SavedService| s.lictor_format,
+        )
     }
 
     /// All checks kept.
     pub fn checks(&self) -> Result<Vec<SavedCheck>, FilesError> {
-        self.read_all("checks", "Failed decoding check file", |c: &SavedCheck| c.lictor_format)
+        self.read_all("checks", "Failed decoding check file", |c: &SavedCheck| {
+            c.lictor_format
+        })
     }
 
-    fn read_all<T: DeserializeOwned>(&self, folder: &str, broken: &str, format: fn(&T) -> u32) -> Result<Vec<T>, FilesError> {
+    fn read_all<T: DeserializeOwned>(
+        &self,
+        folder: &str,
+        broken: &str,
+        format: fn(&T) -> u32,
+    ) -> Result<Vec<T>, FilesError> {
         let folder = self.root.join(folder);
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -194,7 +221,9 @@ impl Files {
             match serde_json::from_slice::<T>(&bytes) {
                 Ok(value) if format(&value) <= FORMAT => out.push(value),
                 Ok(_) => {}
-                Err(error) => tracing::error!(target: "agent", file = %path.display(), error = %error, "{broken}"),
+                Err(error) => {
+                    tracing::error!(target: "agent", file = %path.display(), error = %error, "{broken}")
+                }
             }
         }
         Ok(out)
@@ -232,7 +261,12 @@ fn remove(path: &Path) {
 /// Replaces a file in one step: a reader sees the old one or the new one.
 pub fn replace(path: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     file.write_all(bytes)?;
     if sync {
         file.sync_all()?;

@@ -104,8 +104,12 @@ impl Local {
 
     /// Sets `check_update_interval` and `discard_check_output`.
     pub fn configure(&self, output_delay: Duration, discard_output: bool) {
-        *self.output_delay.lock().unwrap_or_else(PoisonError::into_inner) = output_delay;
-        self.discard_output.store(discard_output, std::sync::atomic::Ordering::Relaxed);
+        *self
+            .output_delay
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = output_delay;
+        self.discard_output
+            .store(discard_output, std::sync::atomic::Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -156,8 +160,20 @@ impl Local {
     /// How many checks run, how many wait to be told, how many there are, how many services.
     pub fn counts(&self) -> (usize, usize, usize, usize) {
         let inner = self.lock();
-        let ttl = inner.checks.values().filter(|c| c.kind.as_ref().is_some_and(|k| k.is_ttl())).count();
-        let monitors = inner.checks.values().filter(|c| c.kind.as_ref().is_some_and(|k| !k.is_ttl() && !k.is_alias())).count();
+        let ttl = inner
+            .checks
+            .values()
+            .filter(|c| c.kind.as_ref().is_some_and(|k| k.is_ttl()))
+            .count();
+        let monitors = inner
+            .checks
+            .values()
+            .filter(|c| {
+                c.kind
+                    .as_ref()
+                    .is_some_and(|k| !k.is_ttl() && !k.is_alias())
+            })
+            .count();
         (monitors, ttl, inner.checks.len(), inner.services.len())
     }
 
@@ -169,17 +185,27 @@ impl Local {
         let id = service.id.clone();
         let service = Arc::new(service);
         let mut inner = self.lock();
-        let same = inner
-            .services
-            .get(&id)
-            .is_some_and(|old| old.service.same_as(&service) && old.token == token && old.source == source);
+        let same = inner.services.get(&id).is_some_and(|old| {
+            old.service.same_as(&service) && old.token == token && old.source == source
+        });
         if same {
             return;
         }
-        if source == Source::Api && let Some(files) = &self.files {
+        if source == Source::Api
+            && let Some(files) = &self.files
+        {
             files.save_service(&service, &token);
         }
-        inner.services.insert(id, LocalService { service, token, source, hash, in_sync: false });
+        inner.services.insert(
+            id,
+            LocalService {
+                service,
+                token,
+                source,
+                hash,
+                in_sync: false,
+            },
+        );
         drop(inner);
         self.changed.send_modify(|n| *n += 1);
         self.touch();
@@ -189,8 +215,12 @@ impl Local {
     pub fn remove_service(&self, id: &str) -> Option<Vec<Str>> {
         let mut inner = self.lock();
         inner.services.remove(id)?;
-        let checks: Vec<Str> =
-            inner.checks.iter().filter(|(_, c)| c.check.service_id == id).map(|(check, _)| check.clone()).collect();
+        let checks: Vec<Str> = inner
+            .checks
+            .iter()
+            .filter(|(_, c)| c.check.service_id == id)
+            .map(|(check, _)| check.clone())
+            .collect();
         for check in &checks {
             inner.checks.remove(check);
         }
@@ -209,7 +239,13 @@ impl Local {
 
     /// Adds or replaces a check. One that was there under the same id keeps its status and output
     /// unless `status` says otherwise.
-    pub fn put_check(&self, check: HealthCheck, kind: Option<CheckType>, token: Str, source: Source) -> Arc<HealthCheck> {
+    pub fn put_check(
+        &self,
+        check: HealthCheck,
+        kind: Option<CheckType>,
+        token: Str,
+        source: Source,
+    ) -> Arc<HealthCheck> {
         let mut check = check;
         check.node = self.node.clone();
         let id = check.check_id.clone();
@@ -220,7 +256,10 @@ impl Local {
         }
         let known = inner.checks.get(&id);
         let same = known.is_some_and(|old| {
-            old.check.same_as(&check) && old.kind.as_deref() == kind.as_ref() && old.token == token && old.source == source
+            old.check.same_as(&check)
+                && old.kind.as_deref() == kind.as_ref()
+                && old.token == token
+                && old.source == source
         });
         let in_sync = same && known.is_some_and(|old| old.in_sync);
         let critical_since = match (&check.status, known.and_then(|old| old.critical_since)) {
@@ -229,7 +268,10 @@ impl Local {
             _ => None,
         };
         let check = Arc::new(check);
-        if source == Source::Api && !same && let Some(files) = &self.files {
+        if source == Source::Api
+            && !same
+            && let Some(files) = &self.files
+        {
             files.save_check(&check, kind.as_ref(), &token);
         }
         let row = LocalCheck {
@@ -272,9 +314,18 @@ impl Local {
     /// back for a while, so that a chatty check does not write to every server every few seconds.
     /// Gives the ids of services whose aliases should be looked at.
     pub fn update_check(&self, id: &str, status: Status, output: String) -> Option<Str> {
-        let discard = self.discard_output.load(std::sync::atomic::Ordering::Relaxed);
-        let output = if discard { Str::new() } else { Str::from(output) };
-        let delay = *self.output_delay.lock().unwrap_or_else(PoisonError::into_inner);
+        let discard = self
+            .discard_output
+            .load(std::sync::atomic::Ordering::Relaxed);
+        let output = if discard {
+            Str::new()
+        } else {
+            Str::from(output)
+        };
+        let delay = *self
+            .output_delay
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut inner = self.lock();
         let row = inner.checks.get_mut(id)?;
         if row.check.status == status && row.check.output == output {
@@ -293,7 +344,8 @@ impl Local {
         if same_status && !delay.is_zero() {
             // From half to one and a half of the interval: not all at once.
             let wait = delay / 2 + delay.mul_f64(crate::random::unit());
-            row.deferred_until.get_or_insert_with(|| Instant::now() + wait);
+            row.deferred_until
+                .get_or_insert_with(|| Instant::now() + wait);
             return None;
         }
         row.in_sync = false;
@@ -305,8 +357,11 @@ impl Local {
 
     /// Keeps the state of a TTL check for the next start.
     pub fn save_state(&self, id: &str, ttl: GoDuration) {
-        let (Some(files), Some(row)) = (&self.files, self.check(id)) else { return };
-        let expires = crate::store::unix_ms() / 1000 + u64::try_from(ttl.0 / 1_000_000_000).unwrap_or(0);
+        let (Some(files), Some(row)) = (&self.files, self.check(id)) else {
+            return;
+        };
+        let expires =
+            crate::store::unix_ms() / 1000 + u64::try_from(ttl.0 / 1_000_000_000).unwrap_or(0);
         files.save_state(&SavedState {
             check_id: row.check.check_id.clone(),
             output: row.check.output.clone(),
@@ -320,8 +375,12 @@ impl Local {
         let inner = self.lock();
         let mut out = Vec::new();
         for (id, row) in &inner.checks {
-            let Some(kind) = row.kind.as_ref().filter(|k| k.is_alias()) else { continue };
-            if kind.alias_service != service || !(kind.alias_node.is_empty() || kind.alias_node == self.node) {
+            let Some(kind) = row.kind.as_ref().filter(|k| k.is_alias()) else {
+                continue;
+            };
+            if kind.alias_service != service
+                || !(kind.alias_node.is_empty() || kind.alias_node == self.node)
+            {
                 continue;
             }
             let (status, output) = alias_now(&inner, id, kind);
@@ -348,13 +407,24 @@ impl Local {
             }
         }
         let complete = all || std::mem::take(&mut inner.removed);
-        let services = inner.services.iter().filter(|(_, s)| complete || !s.in_sync);
+        let services = inner
+            .services
+            .iter()
+            .filter(|(_, s)| complete || !s.in_sync);
         let checks = inner.checks.iter().filter(|(_, c)| complete || !c.in_sync);
         plan::LocalSide {
-            services: services.map(|(id, s)| (id.clone(), s.service.clone())).collect(),
+            services: services
+                .map(|(id, s)| (id.clone(), s.service.clone()))
+                .collect(),
             checks: checks
                 .map(|(id, c)| {
-                    (id.clone(), plan::LocalCheckSide { check: c.check.clone(), output_deferred: c.deferred_until.is_some() })
+                    (
+                        id.clone(),
+                        plan::LocalCheckSide {
+                            check: c.check.clone(),
+                            output_deferred: c.deferred_until.is_some(),
+                        },
+                    )
                 })
                 .collect(),
             node_in_sync: inner.node_in_sync,
@@ -369,7 +439,11 @@ impl Local {
 
     /// The time of the next deferred change.
     fn next_deferred(&self) -> Option<Instant> {
-        self.lock().checks.values().filter_map(|c| c.deferred_until).min()
+        self.lock()
+            .checks
+            .values()
+            .filter_map(|c| c.deferred_until)
+            .min()
     }
 
     /// Notes that the catalog has these as they were when the plan was made.
@@ -418,7 +492,11 @@ fn alias_now(inner: &Inner, id: &str, kind: &CheckType) -> (Status, String) {
         service_id: &kind.alias_service,
         exists: kind.alias_service.is_empty() || inner.services.contains_key(&kind.alias_service),
     };
-    let others = inner.checks.iter().filter(|(other, _)| other.as_str() != id).map(|(_, row)| &*row.check);
+    let others = inner
+        .checks
+        .iter()
+        .filter(|(other, _)| other.as_str() != id)
+        .map(|(_, row)| &*row.check);
     alias_status(followed, others)
 }
 
@@ -428,5 +506,9 @@ pub fn content_hash(service: &NodeService) -> Str {
     plain.create_index = 0;
     plain.modify_index = 0;
     let digest = Sha256::digest(lictor_wire::gojson::to_vec(&plain));
-    digest[..8].iter().map(|b| format!("{b:02x}")).collect::<String>().into()
+    digest[..8]
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect::<String>()
+        .into()
 }

@@ -2,7 +2,9 @@
 //! that make them equal.
 
 use lictor_state::{Command, View, fold};
-use lictor_wire::{DeregisterRequest, HealthCheck, Node, NodeService, RegisterRequest, Str, StrMap};
+use lictor_wire::{
+    DeregisterRequest, HealthCheck, Node, NodeService, RegisterRequest, Str, StrMap,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -104,17 +106,34 @@ pub fn plan(me: &Identity, local: &LocalSide, view: &View) -> Plan {
 fn removals(me: &Identity, local: &LocalSide, view: &View, plan: &mut Plan) {
     for remote in view.services_of(&me.name) {
         if remote.id != SERVER_SERVICE && !local.services.contains_key(&remote.id) {
-            let gone = DeregisterRequest { node: me.name.clone(), service_id: remote.id.clone(), ..Default::default() };
-            plan.writes.push((Command::Deregister(gone), Said::ServiceGone(remote.id.clone())));
+            let gone = DeregisterRequest {
+                node: me.name.clone(),
+                service_id: remote.id.clone(),
+                ..Default::default()
+            };
+            plan.writes.push((
+                Command::Deregister(gone),
+                Said::ServiceGone(remote.id.clone()),
+            ));
         }
     }
     for remote in view.checks_of_node(&me.name) {
         let with_service = !remote.service_id.is_empty()
             && remote.service_id != SERVER_SERVICE
             && !local.services.contains_key(&remote.service_id);
-        if remote.check_id != SERF_HEALTH && !local.checks.contains_key(&remote.check_id) && !with_service {
-            let gone = DeregisterRequest { node: me.name.clone(), check_id: remote.check_id.clone(), ..Default::default() };
-            plan.writes.push((Command::Deregister(gone), Said::CheckGone(remote.check_id.clone())));
+        if remote.check_id != SERF_HEALTH
+            && !local.checks.contains_key(&remote.check_id)
+            && !with_service
+        {
+            let gone = DeregisterRequest {
+                node: me.name.clone(),
+                check_id: remote.check_id.clone(),
+                ..Default::default()
+            };
+            plan.writes.push((
+                Command::Deregister(gone),
+                Said::CheckGone(remote.check_id.clone()),
+            ));
         }
     }
 }
@@ -139,17 +158,26 @@ fn writes(me: &Identity, local: &LocalSide, view: &View, plan: &mut Plan) {
             continue;
         }
         // A service travels with its checks, so that it is never seen without them.
-        let checks: Vec<&LocalCheckSide> = local.checks.values().filter(|c| c.check.service_id == *id).collect();
+        let checks: Vec<&LocalCheckSide> = local
+            .checks
+            .values()
+            .filter(|c| c.check.service_id == *id)
+            .collect();
         with_service.extend(checks.iter().map(|c| &c.check.check_id));
         let request = RegisterRequest {
             service: Some(Box::new((**service).clone())),
             checks: checks.iter().map(|c| (*c.check).clone()).collect(),
             ..base(me)
         };
-        plan.writes.push((Command::Register(Box::new(request)), Said::Service(id.clone())));
+        plan.writes.push((
+            Command::Register(Box::new(request)),
+            Said::Service(id.clone()),
+        ));
         plan.done.services.push((id.clone(), service.clone()));
         for check in checks {
-            plan.done.checks.push((check.check.check_id.clone(), check.check.clone()));
+            plan.done
+                .checks
+                .push((check.check.check_id.clone(), check.check.clone()));
         }
     }
     for (id, side) in &local.checks {
@@ -168,8 +196,14 @@ fn writes(me: &Identity, local: &LocalSide, view: &View, plan: &mut Plan) {
             wanted.same_as(remote)
         });
         if !same {
-            let request = RegisterRequest { check: Some(Box::new((*side.check).clone())), ..base(me) };
-            plan.writes.push((Command::Register(Box::new(request)), Said::Check(id.clone())));
+            let request = RegisterRequest {
+                check: Some(Box::new((*side.check).clone())),
+                ..base(me)
+            };
+            plan.writes.push((
+                Command::Register(Box::new(request)),
+                Said::Check(id.clone()),
+            ));
         }
         if !side.output_deferred || !same {
             plan.done.checks.push((id.clone(), side.check.clone()));
@@ -199,14 +233,20 @@ fn node(me: &Identity, remote: Option<&Node>, plan: &mut Plan) {
             && n.meta.as_ref() == Some(&me.meta)
     });
     if !same {
-        plan.writes.push((Command::Register(Box::new(base(me))), Said::Node));
+        plan.writes
+            .push((Command::Register(Box::new(base(me))), Said::Node));
     }
 }
 
 fn keep_virtual(wanted: &mut NodeService, remote: &NodeService) {
     const KEY: &str = "consul-virtual";
-    let Some(address) = remote.tagged_addresses.as_ref().and_then(|t| t.get(KEY)) else { return };
-    wanted.tagged_addresses.get_or_insert_with(Default::default).insert(KEY.into(), address.clone());
+    let Some(address) = remote.tagged_addresses.as_ref().and_then(|t| t.get(KEY)) else {
+        return;
+    };
+    wanted
+        .tagged_addresses
+        .get_or_insert_with(Default::default)
+        .insert(KEY.into(), address.clone());
 }
 
 #[cfg(test)]
@@ -218,11 +258,22 @@ mod tests {
     use super::plan as made;
 
     fn me() -> Identity {
-        Identity { id: "".into(), name: "n1".into(), address: "10.0.0.1".into(), datacenter: "dc1".into(), ..Identity::default() }
+        Identity {
+            id: "".into(),
+            name: "n1".into(),
+            address: "10.0.0.1".into(),
+            datacenter: "dc1".into(),
+            ..Identity::default()
+        }
     }
 
     fn service(id: &str, port: i64) -> Arc<NodeService> {
-        Arc::new(NodeService { id: id.into(), service: id.into(), port, ..NodeService::default() })
+        Arc::new(NodeService {
+            id: id.into(),
+            service: id.into(),
+            port,
+            ..NodeService::default()
+        })
     }
 
     fn check(id: &str, service: &str, output: &str) -> LocalCheckSide {
@@ -236,40 +287,92 @@ mod tests {
             output: output.into(),
             ..HealthCheck::default()
         };
-        LocalCheckSide { check: Arc::new(check), output_deferred: false }
+        LocalCheckSide {
+            check: Arc::new(check),
+            output_deferred: false,
+        }
     }
 
     fn run(state: &mut State, plan: &Plan) {
         for (command, _) in &plan.writes {
             let index = state.index() + 1;
-            state.apply(index, &Entry { at: 0, command: command.clone() }, &mut Changes::default());
+            state.apply(
+                index,
+                &Entry {
+                    at: 0,
+                    command: command.clone(),
+                },
+                &mut Changes::default(),
+            );
         }
     }
 
     #[test]
     fn one_round_makes_both_sides_equal_and_a_second_writes_nothing() {
         let mut state = State::default();
-        let mut local = LocalSide { complete: true, ..LocalSide::default() };
+        let mut local = LocalSide {
+            complete: true,
+            ..LocalSide::default()
+        };
         local.services.insert("web".into(), service("web", 80));
         local.checks.insert("c1".into(), check("c1", "web", ""));
         local.checks.insert("disk".into(), check("disk", "", ""));
         let plan = made(&me(), &local, &state.view());
-        assert_eq!(plan.writes.len(), 3, "node, service with its check, node check: {:?}", plan.writes);
+        assert_eq!(
+            plan.writes.len(),
+            3,
+            "node, service with its check, node check: {:?}",
+            plan.writes
+        );
         run(&mut state, &plan);
         assert!(made(&me(), &local, &state.view()).writes.is_empty());
 
         // What is ours and gone is taken away; what is another's stays.
-        let other = RegisterRequest { node: "n2".into(), address: "10.0.0.2".into(), service: Some(Box::new((*service("x", 1)).clone())), ..Default::default() };
-        let server = RegisterRequest { service: Some(Box::new((*service("consul", 8300)).clone())), ..base(&me()) };
-        let serf = RegisterRequest { check: Some(Box::new(HealthCheck { check_id: "serfHealth".into(), ..Default::default() })), ..base(&me()) };
+        let other = RegisterRequest {
+            node: "n2".into(),
+            address: "10.0.0.2".into(),
+            service: Some(Box::new((*service("x", 1)).clone())),
+            ..Default::default()
+        };
+        let server = RegisterRequest {
+            service: Some(Box::new((*service("consul", 8300)).clone())),
+            ..base(&me())
+        };
+        let serf = RegisterRequest {
+            check: Some(Box::new(HealthCheck {
+                check_id: "serfHealth".into(),
+                ..Default::default()
+            })),
+            ..base(&me())
+        };
         for request in [other, server, serf] {
             let index = state.index() + 1;
-            state.apply(index, &Entry { at: 0, command: Command::Register(Box::new(request)) }, &mut Changes::default());
+            state.apply(
+                index,
+                &Entry {
+                    at: 0,
+                    command: Command::Register(Box::new(request)),
+                },
+                &mut Changes::default(),
+            );
         }
-        let plan = made(&me(), &LocalSide { complete: true, ..LocalSide::default() }, &state.view());
+        let plan = made(
+            &me(),
+            &LocalSide {
+                complete: true,
+                ..LocalSide::default()
+            },
+            &state.view(),
+        );
         let mut said: Vec<&Said> = plan.writes.iter().map(|(_, s)| s).collect();
         said.sort_by_key(|s| format!("{s:?}"));
-        assert_eq!(said, [&Said::CheckGone("disk".into()), &Said::ServiceGone("web".into())]);
+        assert_eq!(
+            said,
+            [
+                &Said::CheckGone("disk".into()),
+                &Said::ServiceGone("web".into())
+            ]
+        );
         run(&mut state, &plan);
         assert!(state.view().has_service("x") && state.view().has_service("consul"));
         assert!(state.view().check("n1", "serfHealth").is_some());
@@ -278,7 +381,10 @@ mod tests {
     #[test]
     fn a_changed_output_that_is_kept_back_is_not_written() {
         let mut state = State::default();
-        let mut local = LocalSide { complete: true, ..LocalSide::default() };
+        let mut local = LocalSide {
+            complete: true,
+            ..LocalSide::default()
+        };
         local.checks.insert("c".into(), check("c", "", "old"));
         let plan = made(&me(), &local, &state.view());
         run(&mut state, &plan);
@@ -293,18 +399,34 @@ mod tests {
     #[test]
     fn the_catalogs_tags_win_where_the_service_allows_it() {
         let mut state = State::default();
-        let mut local = LocalSide { complete: true, ..LocalSide::default() };
+        let mut local = LocalSide {
+            complete: true,
+            ..LocalSide::default()
+        };
         let mut mine = (*service("web", 80)).clone();
         mine.enable_tag_override = true;
         local.services.insert("web".into(), Arc::new(mine.clone()));
         let plan = made(&me(), &local, &state.view());
         run(&mut state, &plan);
         mine.tags = Arc::from(["v2".into()]);
-        let request = RegisterRequest { service: Some(Box::new(mine)), ..base(&me()) };
+        let request = RegisterRequest {
+            service: Some(Box::new(mine)),
+            ..base(&me())
+        };
         let index = state.index() + 1;
-        state.apply(index, &Entry { at: 0, command: Command::Register(Box::new(request)) }, &mut Changes::default());
+        state.apply(
+            index,
+            &Entry {
+                at: 0,
+                command: Command::Register(Box::new(request)),
+            },
+            &mut Changes::default(),
+        );
         let plan = made(&me(), &local, &state.view());
         assert!(plan.writes.is_empty());
-        assert_eq!(plan.adopt_tags, [("web".into(), Arc::from([Str::from("v2")]))]);
+        assert_eq!(
+            plan.adopt_tags,
+            [("web".into(), Arc::from([Str::from("v2")]))]
+        );
     }
 }

@@ -51,7 +51,8 @@ async fn round(shared: &Arc<Shared>, all: bool) -> Result<(), WriteError> {
     shared.store.ready_for(Consistency::Default).await?;
     let view = shared.store.view();
     let local = shared.local.snapshot(Instant::now(), all);
-    if !local.complete && local.node_in_sync && local.services.is_empty() && local.checks.is_empty() {
+    if !local.complete && local.node_in_sync && local.services.is_empty() && local.checks.is_empty()
+    {
         return Ok(());
     }
     let me = shared.identity();
@@ -69,20 +70,32 @@ async fn round(shared: &Arc<Shared>, all: bool) -> Result<(), WriteError> {
     Ok(())
 }
 
-async fn write(shared: &Shared, me: &Identity, writes: Vec<(Command, Said)>) -> Result<(), WriteError> {
+async fn write(
+    shared: &Shared,
+    me: &Identity,
+    writes: Vec<(Command, Said)>,
+) -> Result<(), WriteError> {
     let (commands, said): (Vec<Command>, Vec<Said>) = writes.into_iter().unzip();
     let outcome = shared.store.write(Command::Batch(commands)).await?;
-    let Outcome::Batch(outcomes) = outcome else { return Ok(()) };
+    let Outcome::Batch(outcomes) = outcome else {
+        return Ok(());
+    };
     for (outcome, said) in outcomes.into_iter().zip(said) {
         match (outcome, said) {
             (Outcome::Refused(text), said) => {
                 tracing::warn!(target: "agent", node = %me.name, entry = ?said, error = %text, "the catalog refused an entry of this agent");
             }
             (_, Said::Node) => tracing::info!(target: "agent", "Synced node info"),
-            (_, Said::Service(id)) => tracing::info!(target: "agent", service = %id, "Synced service"),
+            (_, Said::Service(id)) => {
+                tracing::info!(target: "agent", service = %id, "Synced service")
+            }
             (_, Said::Check(id)) => tracing::info!(target: "agent", check = %id, "Synced check"),
-            (_, Said::ServiceGone(id)) => tracing::info!(target: "agent", service = %id, "Deregistered service"),
-            (_, Said::CheckGone(id)) => tracing::info!(target: "agent", check = %id, "Deregistered check"),
+            (_, Said::ServiceGone(id)) => {
+                tracing::info!(target: "agent", service = %id, "Deregistered service")
+            }
+            (_, Said::CheckGone(id)) => {
+                tracing::info!(target: "agent", check = %id, "Deregistered check")
+            }
         }
     }
     Ok(())

@@ -107,6 +107,11 @@ pub enum Note {
         /// Why.
         error: PacketError,
     },
+    /// A message of the layer above was malformed.
+    Message {
+        /// Why.
+        error: PacketError,
+    },
     /// A stream failed.
     Stream {
         /// The other side.

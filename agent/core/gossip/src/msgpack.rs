@@ -629,6 +629,7 @@ macro_rules! record {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $kind:ty = $key:literal $when:ident,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, Default, PartialEq)]
+        #[allow(missing_docs)]
         pub struct $name {
             $($(#[$doc])* pub $field: $kind,)*
         }

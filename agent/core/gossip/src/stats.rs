@@ -33,3 +33,43 @@ pub struct Counters {
     /// Streams that failed.
     pub streams_failed: u64,
 }
+
+/// How things stand now. The names of Serf's own statistics are in brackets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Members that are not forgotten (`members`).
+    pub members: usize,
+    /// Failed ones among them (`failed`).
+    pub failed: usize,
+    /// Left ones among them (`left`).
+    pub left: usize,
+    /// Nodes in memberlist's table, in any state.
+    pub known: usize,
+    /// Live nodes in it, the own one included.
+    pub live: usize,
+    /// Suspect ones among them.
+    pub suspects: usize,
+    /// Lifeguard's score, 0 is well (`health_score`).
+    pub health_score: u32,
+    /// The own incarnation.
+    pub incarnation: u32,
+    /// The member clock (`member_time`).
+    pub member_time: u64,
+    /// The event clock (`event_time`).
+    pub event_time: u64,
+    /// The query clock (`query_time`).
+    pub query_time: u64,
+    /// Membership messages to gossip.
+    pub member_queue: usize,
+    /// Intents to gossip (`intent_queue`).
+    pub intent_queue: usize,
+    /// User events to gossip (`event_queue`).
+    pub event_queue: usize,
+    /// Queries to gossip (`query_queue`).
+    pub query_queue: usize,
+    /// Whether the pool has keys (`encrypted`).
+    pub encrypted: bool,
+    /// Times the own coordinate was reset (`coordinate_resets`).
+    pub coordinate_resets: u64,
+}

@@ -117,7 +117,10 @@ mod tests {
     #[test]
     fn a_map_stays_sorted_and_replaces() {
         let mut m: StrMap = [("b", "2"), ("a", "1"), ("b", "3")].into_iter().collect();
-        assert_eq!(m.iter().map(|(k, v)| format!("{k}{v}")).collect::<Vec<_>>(), ["a1", "b3"]);
+        assert_eq!(
+            m.iter().map(|(k, v)| format!("{k}{v}")).collect::<Vec<_>>(),
+            ["a1", "b3"]
+        );
         assert_eq!(m.remove("a").as_deref(), Some("1"));
         assert_eq!((m.len(), m.get("a")), (1, None));
         assert_eq!(serde_json::to_string(&m).unwrap(), r#"{"b":"3"}"#);

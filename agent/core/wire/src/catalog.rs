@@ -43,7 +43,13 @@ impl Status {
 
     /// The status of any word; the empty one is critical, as in Consul.
     pub fn from_word(word: &str) -> Status {
-        Status::parse(word).unwrap_or_else(|| if word.is_empty() { Status::Critical } else { Status::Other(word.into()) })
+        Status::parse(word).unwrap_or_else(|| {
+            if word.is_empty() {
+                Status::Critical
+            } else {
+                Status::Other(word.into())
+            }
+        })
     }
 }
 
@@ -109,7 +115,10 @@ pub struct Weights {
 
 impl Default for Weights {
     fn default() -> Weights {
-        Weights { passing: 1, warning: 1 }
+        Weights {
+            passing: 1,
+            warning: 1,
+        }
     }
 }
 
@@ -204,7 +213,11 @@ fn is_empty_addresses(v: &Option<Box<ServiceAddresses>>) -> bool {
 impl NodeService {
     /// The mesh destination of a proxy: the service that it stands for.
     pub fn proxy_destination(&self) -> Option<&str> {
-        self.proxy.as_ref()?.get("DestinationServiceName")?.as_str().filter(|s| !s.is_empty())
+        self.proxy
+            .as_ref()?
+            .get("DestinationServiceName")?
+            .as_str()
+            .filter(|s| !s.is_empty())
     }
 
     /// Whether it speaks mesh TLS itself.
@@ -240,16 +253,22 @@ mod proxy_form {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use serde_json::Value;
 
-    pub(super) fn serialize<S: Serializer>(v: &Option<Box<Value>>, s: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        v: &Option<Box<Value>>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
         match v {
             Some(v) => v.serialize(s),
             None => super::empty_proxy().serialize(s),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Box<Value>>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<Option<Box<Value>>, D::Error> {
         let v = Option::<Value>::deserialize(d)?;
-        Ok(v.filter(|v| !v.is_null() && *v != super::empty_proxy()).map(Box::new))
+        Ok(v.filter(|v| !v.is_null() && *v != super::empty_proxy())
+            .map(Box::new))
     }
 }
 
@@ -257,14 +276,19 @@ mod connect_form {
     use super::ConnectMarks;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(v: &Option<Box<ConnectMarks>>, s: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        v: &Option<Box<ConnectMarks>>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
         match v {
             Some(v) => v.serialize(s),
             None => ConnectMarks::default().serialize(s),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Box<ConnectMarks>>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<Option<Box<ConnectMarks>>, D::Error> {
         let v = Option::<ConnectMarks>::deserialize(d)?;
         Ok(v.filter(|v| *v != ConnectMarks::default()).map(Box::new))
     }
@@ -345,16 +369,22 @@ mod definition_form {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use serde_json::{Map, Value};
 
-    pub(super) fn serialize<S: Serializer>(v: &Option<Box<Value>>, s: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        v: &Option<Box<Value>>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
         match v {
             Some(v) => v.serialize(s),
             None => Map::new().serialize(s),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Box<Value>>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<Option<Box<Value>>, D::Error> {
         let v = Option::<Value>::deserialize(d)?;
-        Ok(v.filter(|v| v.as_object().is_some_and(|o| !o.is_empty())).map(Box::new))
+        Ok(v.filter(|v| v.as_object().is_some_and(|o| !o.is_empty()))
+            .map(Box::new))
     }
 }
 
@@ -378,7 +408,12 @@ pub struct Coordinate {
 
 impl Default for Coordinate {
     fn default() -> Coordinate {
-        Coordinate { vec: vec![0.0; 8], error: 1.5, adjustment: 0.0, height: 1.0e-5 }
+        Coordinate {
+            vec: vec![0.0; 8],
+            error: 1.5,
+            adjustment: 0.0,
+            height: 1.0e-5,
+        }
     }
 }
 
@@ -386,7 +421,12 @@ impl Coordinate {
     /// The estimated round trip to `other` in seconds (Serf's rule: the adjustments count only
     /// while the sum stays positive).
     pub fn distance_to(&self, other: &Coordinate) -> f64 {
-        let square: f64 = self.vec.iter().zip(&other.vec).map(|(a, b)| (a - b) * (a - b)).sum();
+        let square: f64 = self
+            .vec
+            .iter()
+            .zip(&other.vec)
+            .map(|(a, b)| (a - b) * (a - b))
+            .sum();
         let raw = square.sqrt() + self.height + other.height;
         let adjusted = raw + self.adjustment + other.adjustment;
         if adjusted > 0.0 { adjusted } else { raw }
@@ -399,7 +439,10 @@ impl Coordinate {
 
     /// Whether every part is a number.
     pub fn is_valid(&self) -> bool {
-        self.vec.iter().chain([&self.error, &self.adjustment, &self.height]).all(|v| v.is_finite())
+        self.vec
+            .iter()
+            .chain([&self.error, &self.adjustment, &self.height])
+            .all(|v| v.is_finite())
     }
 }
 
@@ -509,7 +552,10 @@ mod value_form {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Arc<[u8]>, D::Error> {
         if d.is_human_readable() {
             let text = Option::<String>::deserialize(d)?.unwrap_or_default();
-            return STANDARD.decode(text).map(Arc::from).map_err(serde::de::Error::custom);
+            return STANDARD
+                .decode(text)
+                .map(Arc::from)
+                .map_err(serde::de::Error::custom);
         }
         struct V;
         impl<'de> serde::de::Visitor<'de> for V {
@@ -520,7 +566,10 @@ mod value_form {
             fn visit_bytes<E: serde::de::Error>(self, v: &[u8]) -> Result<Arc<[u8]>, E> {
                 Ok(Arc::from(v))
             }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Arc<[u8]>, A::Error> {
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut seq: A,
+            ) -> Result<Arc<[u8]>, A::Error> {
                 let mut out = Vec::new();
                 while let Some(byte) = seq.next_element()? {
                     out.push(byte);

@@ -100,7 +100,12 @@ pub struct CheckType {
 impl CheckType {
     /// Whether nothing selects a kind: then there is no check.
     pub fn is_empty(&self) -> bool {
-        *self == CheckType { h2ping_use_tls: self.h2ping_use_tls, failures_before_warning: self.failures_before_warning, ..CheckType::default() }
+        *self
+            == CheckType {
+                h2ping_use_tls: self.h2ping_use_tls,
+                failures_before_warning: self.failures_before_warning,
+                ..CheckType::default()
+            }
     }
 
     /// A command on this host.
@@ -164,7 +169,10 @@ impl CheckType {
             return Err("Interval and TTL cannot both be specified".to_owned());
         }
         if runs_at_intervals && self.interval.0 <= 0 {
-            return Err("Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks".to_owned());
+            return Err(
+                "Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks"
+                    .to_owned(),
+            );
         }
         if !runs_at_intervals && !self.is_alias() && self.ttl.0 <= 0 {
             return Err("TTL must be > 0 for TTL checks".to_owned());
@@ -173,7 +181,9 @@ impl CheckType {
             return Err("MaxOutputMaxSize must be positive".to_owned());
         }
         if self.failures_before_warning > self.failures_before_critical {
-            return Err("FailuresBeforeWarning can't be higher than FailuresBeforeCritical".to_owned());
+            return Err(
+                "FailuresBeforeWarning can't be higher than FailuresBeforeCritical".to_owned(),
+            );
         }
         Ok(())
     }
@@ -182,11 +192,19 @@ impl CheckType {
 impl From<&CheckRequest> for CheckType {
     fn from(r: &CheckRequest) -> CheckType {
         CheckType {
-            check_id: if r.check_id.is_empty() { r.id.clone() } else { r.check_id.clone() },
+            check_id: if r.check_id.is_empty() {
+                r.id.clone()
+            } else {
+                r.check_id.clone()
+            },
             name: r.name.clone(),
             status: r.status.clone(),
             notes: r.notes.clone(),
-            script_args: if r.args.is_empty() { r.script_args.clone() } else { r.args.clone() },
+            script_args: if r.args.is_empty() {
+                r.script_args.clone()
+            } else {
+                r.args.clone()
+            },
             http: r.http.clone(),
             h2ping: r.h2ping.clone(),
             h2ping_use_tls: r.h2ping_use_tls.unwrap_or(!r.h2ping.is_empty()),
@@ -210,7 +228,9 @@ impl From<&CheckRequest> for CheckType {
             timeout: r.timeout,
             ttl: r.ttl,
             success_before_passing: r.success_before_passing,
-            failures_before_warning: r.failures_before_warning.unwrap_or(r.failures_before_critical),
+            failures_before_warning: r
+                .failures_before_warning
+                .unwrap_or(r.failures_before_critical),
             failures_before_critical: r.failures_before_critical,
             proxy_http: r.proxy_http.clone(),
             proxy_grpc: r.proxy_grpc.clone(),
@@ -233,20 +253,40 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_in_consuls_words() {
         let second = GoDuration::from_secs(1);
-        assert_eq!(check(|c| c.http = "http://x".into()).unwrap_err(), "Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks");
-        assert_eq!(check(|c| c.interval = second).unwrap_err(), "TTL must be > 0 for TTL checks");
+        assert_eq!(
+            check(|c| c.http = "http://x".into()).unwrap_err(),
+            "Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks"
+        );
+        assert_eq!(
+            check(|c| c.interval = second).unwrap_err(),
+            "TTL must be > 0 for TTL checks"
+        );
         assert_eq!(
             check(|c| (c.interval, c.ttl) = (second, second)).unwrap_err(),
             "Interval and TTL cannot both be specified"
         );
-        assert_eq!(check(|c| (c.alias_service, c.interval) = ("x".into(), second)), Ok(()));
+        assert_eq!(
+            check(|c| (c.alias_service, c.interval) = ("x".into(), second)),
+            Ok(())
+        );
         assert_eq!(check(|c| c.ttl = second), Ok(()));
     }
 
     #[test]
     fn both_spellings_of_a_request_are_read() {
-        let go = crate::gojson::decode::<CheckRequest>(br#"{"Args":["a"],"DockerContainerID":"c","Interval":"5s"}"#, crate::gojson::Mode::Strict, "");
-        let snake = crate::gojson::decode::<CheckRequest>(br#"{"args":["a"],"docker_container_id":"c","interval":5000000000}"#, crate::gojson::Mode::Strict, "");
-        assert_eq!(CheckType::from(&go.unwrap()), CheckType::from(&snake.unwrap()));
+        let go = crate::gojson::decode::<CheckRequest>(
+            br#"{"Args":["a"],"DockerContainerID":"c","Interval":"5s"}"#,
+            crate::gojson::Mode::Strict,
+            "",
+        );
+        let snake = crate::gojson::decode::<CheckRequest>(
+            br#"{"args":["a"],"docker_container_id":"c","interval":5000000000}"#,
+            crate::gojson::Mode::Strict,
+            "",
+        );
+        assert_eq!(
+            CheckType::from(&go.unwrap()),
+            CheckType::from(&snake.unwrap())
+        );
     }
 }

@@ -103,7 +103,9 @@ impl GoDuration {
             }
         }
         if negative {
-            return i64::try_from(-(total as i128)).map(GoDuration).map_err(|_| invalid());
+            return i64::try_from(-(total as i128))
+                .map(GoDuration)
+                .map_err(|_| invalid());
         }
         i64::try_from(total).map(GoDuration).map_err(|_| invalid())
     }

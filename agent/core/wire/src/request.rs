@@ -1,7 +1,9 @@
 //! The bodies of requests, as Consul's clients send them.
 
 use crate::base::{Str, StrMap};
-use crate::catalog::{ConnectMarks, Coordinate, HealthCheck, NodeService, ServiceAddresses, ServiceCheckRef, Weights};
+use crate::catalog::{
+    ConnectMarks, Coordinate, HealthCheck, NodeService, ServiceAddresses, ServiceCheckRef, Weights,
+};
 use crate::duration::GoDuration;
 use serde::{Deserialize, Serialize};
 
@@ -113,7 +115,11 @@ impl<'de> Deserialize<'de> for LockDelay {
                 f.write_str("a duration")
             }
             fn visit_i64<E: serde::de::Error>(self, v: i64) -> Result<LockDelay, E> {
-                Ok(LockDelay(if v < 1000 { GoDuration::from_secs(v) } else { GoDuration(v) }))
+                Ok(LockDelay(if v < 1000 {
+                    GoDuration::from_secs(v)
+                } else {
+                    GoDuration(v)
+                }))
             }
             fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<LockDelay, E> {
                 self.visit_i64(i64::try_from(v).unwrap_or(i64::MAX))

@@ -1,7 +1,9 @@
 //! The rows of answers, borrowed from the catalog and written in Consul's field order.
 
 use crate::base::{Str, StrMap};
-use crate::catalog::{ConnectMarks, HealthCheck, Node, NodeService, ServiceAddresses, Weights, empty_proxy};
+use crate::catalog::{
+    ConnectMarks, HealthCheck, Node, NodeService, ServiceAddresses, Weights, empty_proxy,
+};
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 use std::sync::Arc;
@@ -141,7 +143,11 @@ impl Serialize for AgentService<'_> {
         if !v.socket_path.is_empty() {
             row.serialize_entry("SocketPath", &v.socket_path)?;
         }
-        if let Some(tagged) = v.tagged_addresses.as_deref().filter(|t: &&ServiceAddresses| !t.is_empty()) {
+        if let Some(tagged) = v
+            .tagged_addresses
+            .as_deref()
+            .filter(|t: &&ServiceAddresses| !t.is_empty())
+        {
             row.serialize_entry("TaggedAddresses", tagged)?;
         }
         let weights: &Weights = &v.weights;

@@ -165,7 +165,6 @@ impl SimulatedDisk {
         })))
     }
 
-    pub(crate) fn left(&self) -> u64 { self.disk().left }
     /// Whether the power is gone.
     pub(crate) fn is_dark(&self) -> bool {
         self.disk().left == 0

@@ -80,7 +80,6 @@ async fn a_disk_that_fails_ends_consensus_and_loses_nothing() {
         disk.power_for(20 + chance.below(800));
         let error = loop {
             next += 1;
-            if next % 1000 == 0 { eprintln!("{next} {} left {} {:?}", acknowledged.len(), disk.left(), consensus.status()); }
             match consensus.propose(set(next)).await {
                 Ok(_) => acknowledged.push(next),
                 Err(error) => break error,

@@ -5,7 +5,10 @@
 
 use super::syntax::syntax_error;
 use serde::de::value::Error;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess,
+    SeqAccess, Visitor,
+};
 use serde_json::{Map, Value};
 
 /// What happens to fields that the type does not have.
@@ -18,7 +21,11 @@ pub enum Mode {
 }
 
 /// Decodes the first JSON value in `body`. `root` is what Go would call the type in its errors.
-pub fn decode<T: DeserializeOwned>(body: &[u8], mode: Mode, root: &'static str) -> Result<T, String> {
+pub fn decode<T: DeserializeOwned>(
+    body: &[u8],
+    mode: Mode,
+    root: &'static str,
+) -> Result<T, String> {
     // Lenient types would drop a field in another case without a word, and serde would read an
     // array as a struct: both are for the careful reader.
     if mode == Mode::Strict
@@ -47,8 +54,21 @@ pub fn decode<T: DeserializeOwned>(body: &[u8], mode: Mode, root: &'static str) 
 }
 
 /// Decodes a parsed value by Go's rules.
-pub fn decode_value<T: DeserializeOwned>(value: &Value, mode: Mode, root: &'static str) -> Result<T, String> {
-    T::deserialize(Go { value, mode, at: Place { up: None, structure: root, field: "" } }).map_err(|e| e.to_string())
+pub fn decode_value<T: DeserializeOwned>(
+    value: &Value,
+    mode: Mode,
+    root: &'static str,
+) -> Result<T, String> {
+    T::deserialize(Go {
+        value,
+        mode,
+        at: Place {
+            up: None,
+            structure: root,
+            field: "",
+        },
+    })
+    .map_err(|e| e.to_string())
 }
 
 /// Where in the value we are: for error texts.
@@ -92,12 +112,16 @@ impl<'v> Go<'v, '_> {
             Value::Object(_) => "object".to_owned(),
         };
         if self.at.field.is_empty() {
-            return Error::custom(format!("json: cannot unmarshal {kind} into Go value of type {wanted}"));
+            return Error::custom(format!(
+                "json: cannot unmarshal {kind} into Go value of type {wanted}"
+            ));
         }
         let mut path = String::new();
         self.at.path(&mut path);
         let structure = self.at.structure;
-        Error::custom(format!("json: cannot unmarshal {kind} into Go struct field {structure}.{path} of type {wanted}"))
+        Error::custom(format!(
+            "json: cannot unmarshal {kind} into Go struct field {structure}.{path} of type {wanted}"
+        ))
     }
 
     fn integer<V: Visitor<'v>>(self, visitor: V, wanted: &str) -> Result<V::Value, Error> {
@@ -183,21 +207,35 @@ impl<'v> Deserializer<'v> for Go<'v, '_> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'v>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'v>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         visitor.visit_newtype_struct(self)
     }
 
     fn deserialize_seq<V: Visitor<'v>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.value {
-            Value::Array(items) => visitor.visit_seq(Items { items: items.iter(), up: self }),
-            Value::Null => visitor.visit_seq(Items { items: [].iter(), up: self }),
+            Value::Array(items) => visitor.visit_seq(Items {
+                items: items.iter(),
+                up: self,
+            }),
+            Value::Null => visitor.visit_seq(Items {
+                items: [].iter(),
+                up: self,
+            }),
             _ => Err(self.mismatch("[]string")),
         }
     }
 
     fn deserialize_map<V: Visitor<'v>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.value {
-            Value::Object(map) => visitor.visit_map(Entries { entries: map.iter(), value: None, up: self }),
+            Value::Object(map) => visitor.visit_map(Entries {
+                entries: map.iter(),
+                value: None,
+                up: self,
+            }),
             Value::Null => visitor.visit_unit(),
             _ => Err(self.mismatch("map[string]string")),
         }
@@ -210,14 +248,27 @@ impl<'v> Deserializer<'v> for Go<'v, '_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         let Value::Object(map) = self.value else {
-            let wanted = if self.at.field.is_empty() { self.at.structure } else { name };
+            let wanted = if self.at.field.is_empty() {
+                self.at.structure
+            } else {
+                name
+            };
             return Err(self.mismatch(wanted));
         };
         let found = match_fields(map, fields, self.mode)?;
-        let structure = if self.at.up.is_none() && self.at.field.is_empty() { self.at.structure } else { name };
+        let structure = if self.at.up.is_none() && self.at.field.is_empty() {
+            self.at.structure
+        } else {
+            name
+        };
         // Go names the type without its package.
         let structure = structure.rsplit('.').next().unwrap_or(structure);
-        visitor.visit_map(Fields { found: found.into_iter(), value: None, structure, up: self })
+        visitor.visit_map(Fields {
+            found: found.into_iter(),
+            value: None,
+            structure,
+            up: self,
+        })
     }
 
     serde::forward_to_deserialize_any! {
@@ -246,7 +297,10 @@ fn match_fields<'v>(
                 }
             }
             None if mode == Mode::Strict => {
-                return Err(Error::custom(format!("json: unknown field {}", crate::duration::go_quote(key))));
+                return Err(Error::custom(format!(
+                    "json: unknown field {}",
+                    crate::duration::go_quote(key)
+                )));
             }
             None => {}
         }
@@ -264,7 +318,10 @@ struct Fields<'v, 'p> {
 impl<'v> MapAccess<'v> for Fields<'v, '_> {
     type Error = Error;
 
-    fn next_key_seed<K: DeserializeSeed<'v>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+    fn next_key_seed<K: DeserializeSeed<'v>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
         self.value = self.found.next();
         match self.value {
             Some((field, _)) => seed.deserialize(field.into_deserializer()).map(Some),
@@ -276,8 +333,16 @@ impl<'v> MapAccess<'v> for Fields<'v, '_> {
         let Some((field, value)) = self.value.take() else {
             return Err(Error::custom("a value without its key"));
         };
-        let at = Place { up: Some(&self.up.at), structure: self.structure, field };
-        seed.deserialize(Go { value, mode: self.up.mode, at })
+        let at = Place {
+            up: Some(&self.up.at),
+            structure: self.structure,
+            field,
+        };
+        seed.deserialize(Go {
+            value,
+            mode: self.up.mode,
+            at,
+        })
     }
 }
 
@@ -290,7 +355,10 @@ struct Entries<'v, 'p> {
 impl<'v> MapAccess<'v> for Entries<'v, '_> {
     type Error = Error;
 
-    fn next_key_seed<K: DeserializeSeed<'v>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+    fn next_key_seed<K: DeserializeSeed<'v>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
         match self.entries.next() {
             Some((key, value)) => {
                 self.value = Some(value);
@@ -319,7 +387,10 @@ struct Items<'v, 'p> {
 impl<'v> SeqAccess<'v> for Items<'v, '_> {
     type Error = Error;
 
-    fn next_element_seed<S: DeserializeSeed<'v>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+    fn next_element_seed<S: DeserializeSeed<'v>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
         match self.items.next() {
             Some(value) => seed.deserialize(Go { value, ..self.up }).map(Some),
             None => Ok(None),
@@ -358,8 +429,13 @@ mod tests {
 
     #[test]
     fn names_match_without_case_and_null_is_absent() {
-        let v = read(r#"{"NAME":"x","inner":{"port":5,"Tags":null},"on":null,"Meta":{"a":"b"}} tail"#).unwrap();
-        assert_eq!((v.name.as_str(), v.inner.unwrap().port, v.meta.len()), ("x", 5, 1));
+        let v =
+            read(r#"{"NAME":"x","inner":{"port":5,"Tags":null},"on":null,"Meta":{"a":"b"}} tail"#)
+                .unwrap();
+        assert_eq!(
+            (v.name.as_str(), v.inner.unwrap().port, v.meta.len()),
+            ("x", 5, 1)
+        );
         assert_eq!(read(r#"{"Name":"a","name":"b"}"#).unwrap().name, "b");
     }
 
@@ -367,10 +443,22 @@ mod tests {
     fn errors_read_as_in_go() {
         for (text, want) in [
             (r#"{"Bogus":1}"#, r#"json: unknown field "Bogus""#),
-            (r#"{"Name":1}"#, "json: cannot unmarshal number into Go struct field Outer.Name of type string"),
-            (r#"{"Inner":{"Port":"x"}}"#, "json: cannot unmarshal string into Go struct field Inner.Inner.Port of type int"),
-            (r#"{"Inner":{"Port":1.5}}"#, "json: cannot unmarshal number 1.5 into Go struct field Inner.Inner.Port of type int"),
-            ("[]", "json: cannot unmarshal array into Go value of type structs.Outer"),
+            (
+                r#"{"Name":1}"#,
+                "json: cannot unmarshal number into Go struct field Outer.Name of type string",
+            ),
+            (
+                r#"{"Inner":{"Port":"x"}}"#,
+                "json: cannot unmarshal string into Go struct field Inner.Inner.Port of type int",
+            ),
+            (
+                r#"{"Inner":{"Port":1.5}}"#,
+                "json: cannot unmarshal number 1.5 into Go struct field Inner.Inner.Port of type int",
+            ),
+            (
+                "[]",
+                "json: cannot unmarshal array into Go value of type structs.Outer",
+            ),
             ("{", "unexpected EOF"),
         ] {
             assert_eq!(read(text), Err(want.to_owned()), "{text}");

@@ -33,7 +33,10 @@ impl Scan<'_> {
     }
 
     fn peek(&mut self) -> Result<u8, String> {
-        self.text.get(self.at).copied().ok_or_else(|| "unexpected EOF".to_owned())
+        self.text
+            .get(self.at)
+            .copied()
+            .ok_or_else(|| "unexpected EOF".to_owned())
     }
 
     fn bad<T>(&self, byte: u8, context: &str) -> Result<T, String> {
@@ -85,7 +88,9 @@ impl Scan<'_> {
             }
             // A value has ended: close what it closes.
             loop {
-                let Some(frame) = stack.last().copied() else { return Ok(()) };
+                let Some(frame) = stack.last().copied() else {
+                    return Ok(());
+                };
                 self.blanks();
                 let byte = self.peek()?;
                 match (frame, byte) {
@@ -103,7 +108,9 @@ impl Scan<'_> {
                         self.at += 1;
                         stack.pop();
                     }
-                    (Frame::Object, other) => return self.bad(other, "after object key:value pair"),
+                    (Frame::Object, other) => {
+                        return self.bad(other, "after object key:value pair");
+                    }
                     (Frame::Array, other) => return self.bad(other, "after array element"),
                 }
             }
@@ -203,7 +210,10 @@ impl Scan<'_> {
         for want in word.bytes() {
             let byte = self.peek()?;
             if byte != want {
-                return self.bad(byte, &format!("in literal {word} (expecting '{}')", char::from(want)));
+                return self.bad(
+                    byte,
+                    &format!("in literal {word} (expecting '{}')", char::from(want)),
+                );
             }
             self.at += 1;
         }
@@ -224,7 +234,11 @@ fn quote_char(byte: u8) -> String {
         0x80.. => {
             // Go quotes the byte as the code point of the same number.
             let c = char::from(byte);
-            if (0xa1..=0xff).contains(&byte) && byte != 0xad { format!("'{c}'") } else { format!("'\\u{byte:04x}'") }
+            if (0xa1..=0xff).contains(&byte) && byte != 0xad {
+                format!("'{c}'")
+            } else {
+                format!("'\\u{byte:04x}'")
+            }
         }
         _ => format!("'\\x{byte:02x}'"),
     }
@@ -240,23 +254,48 @@ mod tests {
             ("", "EOF"),
             ("{", "unexpected EOF"),
             ("[", "unexpected EOF"),
-            ("{oops", "invalid character 'o' looking for beginning of object key string"),
-            ("nonsense", "invalid character 'o' in literal null (expecting 'u')"),
-            ("{\"a\":1,}", "invalid character '}' looking for beginning of object key string"),
-            ("[1,]", "invalid character ']' looking for beginning of value"),
+            (
+                "{oops",
+                "invalid character 'o' looking for beginning of object key string",
+            ),
+            (
+                "nonsense",
+                "invalid character 'o' in literal null (expecting 'u')",
+            ),
+            (
+                "{\"a\":1,}",
+                "invalid character '}' looking for beginning of object key string",
+            ),
+            (
+                "[1,]",
+                "invalid character ']' looking for beginning of value",
+            ),
             ("{\"a\" 1}", "invalid character '1' after object key"),
-            ("{\"a\":1 2}", "invalid character '2' after object key:value pair"),
+            (
+                "{\"a\":1 2}",
+                "invalid character '2' after object key:value pair",
+            ),
             ("[1 2]", "invalid character '2' after array element"),
             ("-x", "invalid character 'x' in numeric literal"),
             ("\"\\q\"", "invalid character 'q' in string escape code"),
         ] {
-            assert_eq!(syntax_error(text.as_bytes()).as_deref(), Some(want), "{text}");
+            assert_eq!(
+                syntax_error(text.as_bytes()).as_deref(),
+                Some(want),
+                "{text}"
+            );
         }
-        assert_eq!(syntax_error(b" {\"a\":[1,{\"b\":null}],\"c\":-1.5e3} rest"), None);
+        assert_eq!(
+            syntax_error(b" {\"a\":[1,{\"b\":null}],\"c\":-1.5e3} rest"),
+            None
+        );
     }
 
     #[test]
     fn hostile_nesting_is_an_error() {
-        assert_eq!(syntax_error("[".repeat(1_000_000).as_bytes()).as_deref(), Some("exceeded max depth"));
+        assert_eq!(
+            syntax_error("[".repeat(1_000_000).as_bytes()).as_deref(),
+            Some("exceeded max depth")
+        );
     }
 }

@@ -31,7 +31,11 @@ fn write_float<W: ?Sized + io::Write>(w: &mut W, value: f64) -> io::Result<()> {
     // Go: exponent form below 1e-6 and from 1e21 on, with at least two exponent digits removed
     // to one for e-0X; integers have no fraction.
     if value == 0.0 {
-        return w.write_all(if value.is_sign_negative() { b"-0" } else { b"0" });
+        return w.write_all(if value.is_sign_negative() {
+            b"-0"
+        } else {
+            b"0"
+        });
     }
     let size = value.abs();
     if !(1e-6..1e21).contains(&size) {
@@ -42,7 +46,9 @@ fn write_float<W: ?Sized + io::Write>(w: &mut W, value: f64) -> io::Result<()> {
             None => ("+", exponent),
         };
         // Go writes e-09 as e-9 and e+21 as it is.
-        return write!(w, "{mantissa}e{sign}{digits:0>2}").and(Ok(())).or(Ok(()));
+        return write!(w, "{mantissa}e{sign}{digits:0>2}")
+            .and(Ok(()))
+            .or(Ok(()));
     }
     write!(w, "{value}")
 }
@@ -56,7 +62,11 @@ macro_rules! pass {
 }
 
 impl<F: Formatter> Formatter for GoFormatter<F> {
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, w: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         write_fragment(w, fragment)
     }
     fn write_f64<W: ?Sized + io::Write>(&mut self, w: &mut W, value: f64) -> io::Result<()> {
@@ -107,7 +117,10 @@ mod tests {
 
     #[test]
     fn escapes_what_go_escapes() {
-        assert_eq!(to_string("a<b>&c\u{2028}\"\n\u{e9}"), r#""a\u003cb\u003e\u0026c\u2028\"\n"#.to_owned() + "\u{e9}\"");
+        assert_eq!(
+            to_string("a<b>&c\u{2028}\"\n\u{e9}"),
+            r#""a\u003cb\u003e\u0026c\u2028\"\n"#.to_owned() + "\u{e9}\""
+        );
     }
 
     #[test]
@@ -121,7 +134,14 @@ mod tests {
 
     #[test]
     fn floats_as_go() {
-        for (v, want) in [(0.0, "0"), (1.5, "1.5"), (1e-5, "0.00001"), (1e-7, "1e-07"), (1e21, "1e+21"), (3.0, "3")] {
+        for (v, want) in [
+            (0.0, "0"),
+            (1.5, "1.5"),
+            (1e-5, "0.00001"),
+            (1e-7, "1e-07"),
+            (1e21, "1e+21"),
+            (3.0, "3"),
+        ] {
             assert_eq!(to_string(&v), want);
         }
     }
