@@ -59,6 +59,9 @@ function morphKids(from, to) {
 
 /* ---------- requests ---------- */
 
+/** The status of an error that the page itself found: its text says all. */
+const OWN = -1;
+
 class ApiError extends Error {
   constructor(status, text) {
     super(text || 'HTTP ' + status);
@@ -115,6 +118,7 @@ function explain(error) {
   const text = error.message || String(error);
   const low = text.toLowerCase();
   if (!(error instanceof ApiError)) return [text, 'This is a fault of the page: reload it, and report it if it stays.'];
+  if (error.status === OWN) return [text + '.', ''];
   if (error.status === 0) return [text + '.', 'Check that the agent runs and that this address leads to it (' + ROOT.origin + ').'];
   if (error.status === 403 && low.includes('access is restricted')) return [text, 'Writes are only taken from the networks in http_config.allow_write_http_from.'];
   if (error.status === 403 && low.includes('blocked by agent')) return [text, 'This endpoint is in http_config.block_endpoints. Ask another agent, or change its configuration.'];
@@ -612,9 +616,9 @@ function newKeyView(scope, prefix) {
   ];
   view.create = () => act(async () => {
     const key = prefix + $('key').value;
-    if (!reachable(key)) throw new ApiError(400, 'This name cannot be used as a key in a URL. Choose another one');
+    if (!reachable(key)) throw new ApiError(OWN, 'This name cannot be used as a key in a URL. Choose another one');
     const made = data(await ask(keyPath(key), { method: 'PUT', params: { cas: 0 }, body: $('value').value }), false);
-    if (made !== true) throw new ApiError(409, 'The key exists already. Choose another name, or edit that key');
+    if (made !== true) throw new ApiError(OWN, 'The key exists already. Choose another name, or edit that key');
     say('Created ' + key);
     view.dirty = null;
     go(keyHash(key));
@@ -709,7 +713,7 @@ function keyView(scope, key) {
     let text = $('value').value;
     if (onlyCrlf(base) && !replace) text = text.replace(/\n/g, '\r\n');
     const done = data(await ask(keyPath(key), { method: 'PUT', params: { cas: base.ModifyIndex, flags: base.flags }, body: text }), false);
-    if (done !== true) throw new ApiError(409, 'Somebody else changed the key in the meantime; nothing was saved');
+    if (done !== true) throw new ApiError(OWN, 'Somebody else changed the key in the meantime; nothing was saved');
     const now = read(await ask(keyPath(key)));
     if (now) {
       entry = now;
@@ -721,7 +725,7 @@ function keyView(scope, key) {
     if (!(await sure('Delete this key?', '“' + key + '” is deleted. This cannot be undone.', 'Delete'))) return;
     await act(async () => {
       const done = data(await ask(keyPath(key), { method: 'DELETE', params: { cas: base.ModifyIndex } }), false);
-      if (done !== true) throw new ApiError(409, 'Somebody else changed the key in the meantime; it was not deleted');
+      if (done !== true) throw new ApiError(OWN, 'Somebody else changed the key in the meantime; it was not deleted');
       say('Deleted ' + key);
       base = null;
       entry = null;
@@ -843,14 +847,17 @@ function state() {
   const list = [failure, errors[0]].filter(Boolean);
   morphKids($('alert'), h('div', {}, list.map((error) => {
     const [what, todo] = explain(error);
-    return h('div', { class: 'error' }, h('div', {}, h('p', {}, h('strong', {}, what)), error.status !== 409 && error.status !== 400 && h('p', {}, todo)),
+    return h('div', { class: 'error' }, h('div', {}, h('p', {}, h('strong', {}, what)), todo && h('p', {}, todo)),
       error === failure ? h('button', { type: 'button', 'data-act': 'dismiss' }, 'Dismiss') : h('button', { type: 'button', 'data-act': 'retry' }, 'Try again now'));
   })));
 }
 
+const untoast = () => document.querySelectorAll('.toast').forEach((t) => t.remove());
+
 function say(text) {
   $('said').textContent = '';
   setTimeout(() => { $('said').textContent = text; }, 50);
+  untoast();
   const toast = h('div', { class: 'toast', 'aria-hidden': 'true' }, text);
   document.body.append(toast);
   setTimeout(() => toast.remove(), 2500);
@@ -858,6 +865,7 @@ function say(text) {
 
 /** Does what the user asked for, and shows why it failed. */
 async function act(work) {
+  untoast();
   failure = null;
   try {
     await work();

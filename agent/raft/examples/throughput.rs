@@ -53,6 +53,15 @@ fn cpu() -> f64 {
     all.max(main) / 1e6
 }
 
+/// The anonymous memory of this process.
+fn anonymous() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
+    line.unwrap_or("an unknown amount").trim().to_owned()
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let place = args.next().unwrap_or_else(|| "memory".to_owned());
@@ -75,7 +84,7 @@ fn main() {
             Options { server, storage, bootstrap: true, multiplier: 5, snapshot_threshold: 16384, trailing_logs: 10240 };
         let count = Arc::new(Count::default());
         let consensus = Consensus::start(options, count.clone()).await.unwrap();
-        println!("{place}: ready after {:?}", begin.elapsed());
+        println!("{place}: ready after {:?}, {} of anonymous memory", begin.elapsed(), anonymous());
 
         let (before, rest) = (cpu(), Instant::now());
         tokio::time::sleep(Duration::from_secs(2)).await;

@@ -218,7 +218,7 @@ impl Files {
             {
                 return Err(FilesError::Newer { path, found });
             }
-            match serde_json::from_slice::<T>(&bytes) {
+            match gojson::decode::<T>(&bytes, gojson::Mode::Lenient, "file") {
                 Ok(value) if format(&value) <= FORMAT => out.push(value),
                 Ok(_) => {}
                 Err(error) => {
@@ -277,4 +277,142 @@ pub fn replace(path: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
         fs::File::open(folder)?.sync_all()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lictor_wire::GoDuration;
+
+    /// A folder of its own that goes with the test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let path =
+                std::env::temp_dir().join(format!("lictor-files-{}-{name}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Folder(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    fn service() -> NodeService {
+        NodeService {
+            id: "web-1".into(),
+            service: "web".into(),
+            tags: ["v1".into()].into(),
+            meta: Some([("owner", "a")].into_iter().collect()),
+            port: 80,
+            ..NodeService::default()
+        }
+    }
+
+    fn check() -> (HealthCheck, CheckType) {
+        let check = HealthCheck {
+            node: "n".into(),
+            check_id: "c".into(),
+            name: "alive".into(),
+            service_id: "web-1".into(),
+            kind: "ttl".into(),
+            ..HealthCheck::default()
+        };
+        let kind = CheckType {
+            check_id: "c".into(),
+            name: "alive".into(),
+            ttl: GoDuration::from_secs(60),
+            ..CheckType::default()
+        };
+        (check, kind)
+    }
+
+    fn state() -> SavedState {
+        SavedState {
+            check_id: "c".into(),
+            output: "well".into(),
+            status: Status::Passing,
+            expires: 1_000,
+        }
+    }
+
+    /// What is written today must be what an agent of another day can read: the golden files are
+    /// what the first release wrote. `LICTOR_WRITE_GOLDEN=1` writes them anew.
+    #[test]
+    fn the_files_are_what_they_were() {
+        let folder = Folder::new("golden");
+        let files = Files::open(&folder.0).unwrap();
+        let (check, kind) = check();
+        files.save_service(&service(), &Str::from("t"));
+        files.save_check(&check, Some(&kind), &Str::new());
+        files.save_state(&state());
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/local/golden");
+        for (path, name) in [
+            (files.path("services", "web-1"), "service.json"),
+            (files.path("checks", "c"), "check.json"),
+            (files.path("checks/state", "c"), "state.json"),
+        ] {
+            let written = fs::read_to_string(&path).unwrap();
+            if std::env::var_os("LICTOR_WRITE_GOLDEN").is_some() {
+                fs::write(golden.join(name), &written).unwrap();
+            }
+            assert_eq!(
+                written,
+                fs::read_to_string(golden.join(name)).unwrap(),
+                "{name}"
+            );
+        }
+        let back = files.services().unwrap();
+        assert_eq!((back.len(), &back[0].service), (1, &service()));
+        assert_eq!(back[0].token, "t");
+        let back = files.checks().unwrap();
+        assert_eq!(
+            (&back[0].check, back[0].kind.as_ref()),
+            (&check, Some(&kind))
+        );
+        assert_eq!(files.state("c", 999).unwrap().output, "well");
+    }
+
+    #[test]
+    fn a_state_counts_until_it_expires() {
+        let folder = Folder::new("state");
+        let files = Files::open(&folder.0).unwrap();
+        files.save_state(&state());
+        assert!(files.state("c", 1_000).is_none());
+        assert!(
+            !files.path("checks/state", "c").exists(),
+            "and is forgotten then"
+        );
+    }
+
+    #[test]
+    fn a_newer_file_is_refused_by_name_and_a_broken_one_left_alone() {
+        let folder = Folder::new("newer");
+        let files = Files::open(&folder.0).unwrap();
+        let broken = folder.0.join("services/broken");
+        fs::write(&broken, "{").unwrap();
+        assert!(files.services().unwrap().is_empty());
+        assert_eq!(fs::read_to_string(&broken).unwrap(), "{");
+        let newer = folder.0.join("services/newer");
+        fs::write(&newer, r#"{"LictorFormat":99,"Service":7}"#).unwrap();
+        let text = files.services().unwrap_err().to_string();
+        assert!(
+            text.contains("services/newer") && text.contains("format 99") && text.contains("newer"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn files_of_consul_are_read() {
+        let folder = Folder::new("consul");
+        let files = Files::open(&folder.0).unwrap();
+        let text = r#"{"Token":"","Service":{"ID":"web","Service":"web","Tags":null,"Address":"","Meta":{"a":"b"},"Port":80,"Weights":{"Passing":1,"Warning":1},"EnableTagOverride":false,"Proxy":{"Mode":"","MeshGateway":{},"Expose":{}},"Connect":{},"PeerName":"","CreateIndex":0,"ModifyIndex":0},"Source":"remote"}"#;
+        fs::write(files.path("services", "web"), text).unwrap();
+        let back = files.services().unwrap();
+        assert_eq!((back.len(), back[0].service.port), (1, 80));
+    }
 }

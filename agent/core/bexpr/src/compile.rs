@@ -1,6 +1,6 @@
 //! From an expression to a filter: everything that can be wrong is found here.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ast::{Match, Node, Operator};
@@ -95,7 +95,7 @@ pub(crate) fn compile(root: Option<&Node>, schema: &'static Schema) -> Result<Fi
         Some(node) => {
             let mut compiler = Compiler {
                 schema,
-                regexes: HashMap::new(),
+                regexes: BTreeMap::new(),
                 regex_bytes: (REGEX_BYTES / count_regexes(node).max(1)).min(Regex::MAX_BYTES),
             };
             Some(Arc::new(compiler.node(node)?))
@@ -123,7 +123,7 @@ fn count_regexes(node: &Node) -> usize {
 struct Compiler<'n> {
     schema: &'static Schema,
     /// Those already compiled.
-    regexes: HashMap<&'n [u8], Arc<Regex>>,
+    regexes: BTreeMap<&'n [u8], Arc<Regex>>,
     /// The bound of each.
     regex_bytes: usize,
 }

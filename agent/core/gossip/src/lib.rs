@@ -23,6 +23,8 @@ pub mod memberlist;
 pub mod msgpack;
 pub mod packet;
 pub mod random;
+#[cfg(test)]
+mod recorded;
 pub mod serf;
 pub mod stats;
 #[cfg(test)]

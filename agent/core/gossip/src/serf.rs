@@ -10,7 +10,7 @@ mod join;
 mod keys;
 mod leave;
 mod member;
-mod message;
+pub(crate) mod message;
 mod query;
 mod snapshot;
 mod user_event;

@@ -62,13 +62,24 @@ impl Output for File {
     }
 }
 
-/// The file system.
+/// The file system. What it makes, only the own user may read: the state holds secrets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RealFs;
 
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
 impl Fs for RealFs {
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(dir)
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -82,7 +93,12 @@ impl Fs for RealFs {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
-        Ok(Box::new(File::create(path)?))
+        let file = private()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
+        Ok(Box::new(file))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
@@ -102,7 +118,7 @@ impl Fs for RealFs {
     }
 
     fn lock(&self, path: &Path) -> Result<Lock, TryLockError> {
-        let file = OpenOptions::new()
+        let file = private()
             .write(true)
             .create(true)
             .truncate(false)
@@ -113,7 +129,7 @@ impl Fs for RealFs {
     }
 
     fn database(&self, path: &Path) -> io::Result<Box<dyn StorageBackend>> {
-        let file = OpenOptions::new()
+        let file = private()
             .read(true)
             .write(true)
             .create(true)

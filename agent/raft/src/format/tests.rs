@@ -152,6 +152,41 @@ fn golden_header_is_read_and_written() {
 }
 
 #[test]
+fn golden_log_is_read() {
+    let scratch = Scratch::new("golden-log");
+    let (dir, own) = (scratch.path(), server(1).node_id);
+    let mut opened = directory::open(Arc::new(RealFs), dir, Some(&own), 1).unwrap();
+    let first = LogEntry::new(log_id(1, 0), EntryPayload::Membership(members()));
+    let mut batch = opened.log.begin().unwrap();
+    batch.vote(&vote(3, server(1).id(), true)).unwrap();
+    batch
+        .append(
+            &[
+                first.clone(),
+                LogEntry::new(log_id(3, 1), EntryPayload::Blank),
+            ],
+            &mut Vec::new(),
+        )
+        .unwrap();
+    batch.committed(&log_id(3, 1)).unwrap();
+    batch.commit().unwrap();
+    drop(opened);
+    let path = dir.join("log.redb");
+    let bytes = golden("log-1.redb", &std::fs::read(&path).unwrap());
+    std::fs::write(&path, bytes).unwrap();
+    let opened = directory::open(Arc::new(RealFs), dir, Some(&own), 1).unwrap();
+    assert_eq!(opened.content.vote, Some(vote(3, server(1).id(), true)));
+    assert_eq!(
+        (opened.content.last, opened.content.committed),
+        (Some(log_id(3, 1)), Some(log_id(3, 1)))
+    );
+    assert_eq!(
+        opened.log.reader().read(0, 9, usize::MAX).unwrap()[0],
+        first
+    );
+}
+
+#[test]
 fn golden_snapshot_is_read() {
     let bytes = golden("snapshot-1.snap", &snapshot());
     let loaded = crate::snapshot::read(&mut bytes.as_slice(), 0)
@@ -227,6 +262,13 @@ fn an_older_binary_refuses_a_newer_format_by_name() {
     let found = |found| Unreadable::Newer { found, known: 1 };
     assert_eq!(read_record(7, &record).unwrap_err(), found(2));
     assert_eq!(check_record(7, &record).unwrap_err(), found(2));
+    // A command of a newer state in a record of this version.
+    let mut inside = self::record(&command());
+    inside[14] += 1;
+    let sum = crc(&[&7_u64.to_le_bytes(), &inside[4..]]).to_le_bytes();
+    inside[..4].copy_from_slice(&sum);
+    assert_eq!(read_record(7, &inside).unwrap_err(), found(2));
+    assert_eq!(check_record(7, &inside).unwrap_err(), found(2));
     assert_eq!(
         check_log_format(&write_log_format(2)).unwrap_err(),
         found(2)

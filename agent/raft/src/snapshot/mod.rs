@@ -128,6 +128,19 @@ pub(crate) fn read(input: &mut dyn Read, epoch: u64) -> io::Result<Result<Loaded
     Ok(Ok(Loaded { head, view }))
 }
 
+/// Reads what another server sends, which must be what it announced.
+pub(crate) fn receive(expected: &SnapshotHead, body: impl Read, epoch: u64) -> io::Result<View> {
+    let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    let loaded = read(&mut io::BufReader::with_capacity(1 << 16, body), epoch)?;
+    let loaded = loaded.map_err(|e| damaged(e.to_string()))?;
+    if loaded.head != *expected {
+        return Err(damaged(
+            "it is not the snapshot that was announced".to_owned(),
+        ));
+    }
+    Ok(loaded.view)
+}
+
 fn name(id: &LogId) -> String {
     format!("{}-{}{SUFFIX}", id.index, term_of(id))
 }
@@ -271,7 +284,7 @@ impl SnapshotStore {
         added.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))
     }
 
-    /// Takes in a file that [`SnapshotStore::stage`] wrote.
+    /// Takes in a file that [`SnapshotStore::receive`] wrote.
     pub(crate) fn adopt(&self, staged: &Path, head: &SnapshotHead) -> io::Result<Kept> {
         let id = head
             .last
@@ -286,19 +299,31 @@ impl SnapshotStore {
         })
     }
 
-    /// Writes what another server sends to a file aside, durable but without its name.
-    pub(crate) fn stage(
+    /// Writes what another server sends to a file aside, durable but without its name, and reads
+    /// it from there.
+    pub(crate) fn receive(
         &self,
         number: u64,
-        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> io::Result<PathBuf> {
-        let _writing = self.writing()?;
+        expected: &SnapshotHead,
+        body: impl Read,
+        epoch: u64,
+    ) -> io::Result<(View, PathBuf)> {
         let path = self.dir.join(format!("received-{number}{ASIDE}"));
-        let mut out = self.fs.create(&path)?;
-        content(&mut out)?;
+        let view = self
+            .stage(&path, body)
+            .and_then(|()| receive(expected, self.fs.open(&path)?, epoch));
+        if view.is_err() {
+            self.discard(&path);
+        }
+        view.map(|view| (view, path))
+    }
+
+    fn stage(&self, path: &Path, mut body: impl Read) -> io::Result<()> {
+        let _writing = self.writing()?;
+        let mut out = self.fs.create(path)?;
+        io::copy(&mut body, &mut out)?;
         out.flush()?;
-        out.sync()?;
-        Ok(path)
+        out.sync()
     }
 
     /// Opens a file of this directory.

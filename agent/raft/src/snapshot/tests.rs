@@ -80,19 +80,41 @@ fn a_damaged_one_is_passed_over_and_does_not_count() {
 fn a_received_one_gets_its_name_when_it_is_taken_in() {
     let scratch = Scratch::new("received");
     let (found, _) = open(&scratch);
-    let staged = found
+    let mut bytes = Vec::new();
+    write(&head(5), &view(5), &mut bytes).unwrap();
+    let (received, staged) = found
         .store
-        .stage(7, |out| write(&head(5), &view(5), out))
+        .receive(7, &head(5), bytes.as_slice(), 3)
         .unwrap();
+    assert_eq!((received.index(), received.epoch()), (5, 3));
     assert!(open(&scratch).0.newest.is_none());
     let kept = found.store.adopt(&staged, &head(5)).unwrap();
     assert_eq!(
         (kept.head, names(&scratch)),
         (head(5), vec!["5-1.snap".to_owned()])
     );
-    let staged = found.store.stage(8, |out| out.write_all(b"x")).unwrap();
-    found.store.discard(&staged);
+
+    // Another than was announced, or half of it, leaves nothing behind.
+    assert!(
+        found
+            .store
+            .receive(8, &head(6), bytes.as_slice(), 3)
+            .is_err()
+    );
+    assert!(
+        found
+            .store
+            .receive(9, &head(5), &bytes[..bytes.len() - 1], 3)
+            .is_err()
+    );
+    assert!(receive(&head(6), bytes.as_slice(), 3).is_err());
     found.store.close();
     assert!(found.store.write(&head(6), &view(6)).is_err());
+    assert!(
+        found
+            .store
+            .receive(10, &head(5), bytes.as_slice(), 3)
+            .is_err()
+    );
     assert_eq!(names(&scratch), ["5-1.snap"]);
 }

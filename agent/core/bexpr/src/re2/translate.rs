@@ -3,7 +3,7 @@
 //! Only whether a pattern matches is of interest, so what cannot change that (capturing, greed) is
 //! checked and then left out.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{RegexError, build};
@@ -34,7 +34,7 @@ pub(super) fn translate(pattern: &str) -> Result<String> {
         out: String::with_capacity(pattern.len() * 2),
         outer: Vec::new(),
         group: Group::default(),
-        properties: HashSet::new(),
+        properties: BTreeSet::new(),
         named: 0,
     };
     translator.run()?;
@@ -67,7 +67,7 @@ struct Translator<'p> {
     outer: Vec<Group>,
     group: Group,
     /// Unicode properties that the engine is known to have.
-    properties: HashSet<&'p str>,
+    properties: BTreeSet<&'p str>,
     /// How many have been named, the same one again included.
     named: usize,
 }

@@ -138,7 +138,8 @@ impl Memberlist {
         self.streams.next += 1;
         let id = StreamId(self.streams.next);
         self.timers.set(deadline, Timer::Stream(id));
-        self.streams.open.insert(id, Stream { purpose, with, reader: StreamReader::default(), deadline });
+        let reader = StreamReader::new(matches!(purpose, Purpose::Inbound));
+        self.streams.open.insert(id, Stream { purpose, with, reader, deadline });
         id
     }
 
@@ -257,10 +258,9 @@ impl Memberlist {
         }
     }
 
-    /// Answers a stream that others opened.
+    /// Answers a stream that others opened. Only who dials says the label.
     fn reply(&mut self, id: StreamId, message: &[u8]) {
-        let label = self.codec.label_header();
-        self.write(id, label, message);
+        self.write(id, Vec::new(), message);
     }
 
     fn handle_stream_message(&mut self, d: &mut dyn Delegate, now: Time, id: StreamId, message: StreamMessage) {

@@ -44,7 +44,8 @@ impl StreamMessage {
 #[derive(Debug, Default)]
 pub(super) struct StreamReader {
     buffer: Vec<u8>,
-    labelled: bool,
+    /// The label is behind us, or there is none.
+    stripped: bool,
     plain: bool,
     /// Before the buffer is this long, nothing can be whole.
     wanted: usize,
@@ -54,6 +55,11 @@ pub(super) struct StreamReader {
 }
 
 impl StreamReader {
+    /// A reader of a stream that begins with the label, as those do that others open.
+    pub(super) fn new(labelled: bool) -> Self {
+        Self { stripped: !labelled, ..Self::default() }
+    }
+
     /// Bytes that it keeps.
     pub(super) fn held(&self) -> usize {
         self.buffer.len() + self.nodes.len() * size_of::<NodeState>()
@@ -65,14 +71,14 @@ impl StreamReader {
         if self.buffer.len() > MAX_MESSAGE {
             return Err(PacketError::TooLarge.into());
         }
-        if !self.labelled {
+        if !self.stripped {
             let rest = match codec.strip_label(&self.buffer) {
                 Ok(rest) => rest.len(),
                 Err(PacketError::Short) => return Ok(None),
                 Err(error) => return Err(error.into()),
             };
             self.buffer.drain(..self.buffer.len() - rest);
-            self.labelled = true;
+            self.stripped = true;
         }
         if self.buffer.len() < self.wanted {
             return Ok(None);
@@ -205,7 +211,7 @@ fn length(len: i64) -> Result<usize, PacketError> {
 
 /// The message of a layer that is whole: nothing more will come.
 fn whole(plain: Vec<u8>) -> Result<StreamMessage, StreamError> {
-    StreamReader { buffer: plain, plain: true, labelled: true, ..StreamReader::default() }
+    StreamReader { buffer: plain, plain: true, stripped: true, ..StreamReader::default() }
         .message()
         .map_err(|error| match error {
             StreamError::Packet(error) => final_error(error),

@@ -1,14 +1,17 @@
 //! The handle that everything else uses.
 
+mod servers;
+mod watch;
+
 use crate::config::config;
 use crate::directory;
 use crate::disk::{Fs, Lock, RealFs};
-use crate::error::{FatalError, ProposeError, ReadError, ServeError, StartError};
+use crate::error::{FatalError, ProposeError, ReadError, StartError};
 use crate::log::{LogCloser, LogStore, Shared};
-use crate::machine::{Link, Machine, SnapshotData};
-use crate::network::{self, Network, NoPeers, Request, Response, Transport};
-use crate::snapshot::{self, SnapshotStore};
-use crate::status::{self, Leadership, Role, Status};
+use crate::machine::{Link, Machine};
+use crate::network::{Network, NoPeers, Transport};
+use crate::snapshot::SnapshotStore;
+use crate::status::{self, Leadership, Status};
 use crate::types::{LogId, Proposal, ServerInfo, TypeConfig};
 use lictor_state::{Changes, Entry, Outcome, View};
 use openraft::async_runtime::watch::WatchReceiver;
@@ -17,17 +20,16 @@ use openraft::errors::{
 };
 use openraft::metrics::{RaftServerMetrics, WaitError};
 use openraft::{ChangeMembers, LinearizerOption, Raft, RaftMetrics, ReadPolicy};
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::watch as channel;
 use tokio::time::Instant;
 
-/// How long a write may take on a cluster of several servers before its outcome is called unknown.
-const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a write may take before its outcome is called unknown; Consul gives it as long.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a write or read waits for a new leader to hear from its quorum, or for a view to catch up.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
@@ -119,8 +121,8 @@ struct Inner {
     stopped: AtomicBool,
     received: AtomicU64,
     lease: Duration,
-    leadership: watch::Sender<Leadership>,
-    fatal: watch::Receiver<Option<Arc<str>>>,
+    leadership: channel::Sender<Leadership>,
+    fatal: channel::Receiver<Option<Arc<str>>>,
 }
 
 impl Consensus {
@@ -166,7 +168,7 @@ impl Consensus {
             .validate()
             .map_err(|e| StartError::Options(e.to_string()))?;
         let link = Arc::new(Link::new(publish));
-        let (fatal_sender, fatal) = watch::channel(None);
+        let (fatal_sender, fatal) = channel::channel(None);
 
         let mut empty = true;
         let (log, machine, store, closer, lock) = match storage {
@@ -226,7 +228,7 @@ impl Consensus {
             stopped: AtomicBool::new(false),
             received: AtomicU64::new(0),
             lease,
-            leadership: watch::Sender::default(),
+            leadership: channel::Sender::default(),
             fatal,
         });
         let consensus = Consensus { inner };
@@ -235,7 +237,7 @@ impl Consensus {
             consensus.shutdown().await;
             return Err(error);
         }
-        tokio::spawn(watch_over(consensus.inner.clone(), fatal_sender));
+        tokio::spawn(watch::watch_over(consensus.inner.clone(), fatal_sender));
         Ok(consensus)
     }
 
@@ -298,13 +300,9 @@ impl Consensus {
         if inner.stopped.load(Ordering::Acquire) {
             return Err(ProposeError::Stopped);
         }
-        let proposal = Proposal(Arc::new(entry));
-        if inner.sole.load(Ordering::Acquire) {
-            return inner.write(proposal).await;
-        }
-        match tokio::time::timeout(WRITE_LIMIT, inner.write(proposal)).await {
+        match tokio::time::timeout(WRITE_LIMIT, inner.write(Proposal(Arc::new(entry)))).await {
             Ok(result) => result,
-            Err(_) => Err(ProposeError::Unknown("no quorum has confirmed it in time")),
+            Err(_) => Err(ProposeError::Unknown("it was not confirmed in time")),
         }
     }
 
@@ -315,7 +313,8 @@ impl Consensus {
         if self.inner.sole.load(Ordering::Acquire) {
             return Ok(());
         }
-        self.inner.barrier(consistency).await.map(|_| ())
+        // Boxed, so that the way of a single voter stays small.
+        Box::pin(self.inner.barrier(consistency)).await.map(|_| ())
     }
 
     /// For a follower that asks the leader: the index that its view must have reached to answer a
@@ -343,7 +342,7 @@ impl Consensus {
     }
 
     /// Follows who leads.
-    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+    pub fn leadership(&self) -> channel::Receiver<Leadership> {
         self.inner.leadership.subscribe()
     }
 
@@ -380,148 +379,6 @@ impl Consensus {
                 Err(WaitError::ShuttingDown) => return Err(ReadError::Stopped),
             }
         }
-    }
-
-    /// Changes who belongs to the cluster: these vote, these follow without a vote, all others
-    /// are removed. Servers that are new to the cluster must be listening. Only the leader can.
-    pub async fn change_servers(
-        &self,
-        voters: &[ServerInfo],
-        learners: &[ServerInfo],
-    ) -> Result<(), ProposeError> {
-        let Inner {
-            raft,
-            sole,
-            changing,
-            ..
-        } = &*self.inner;
-        if self.inner.stopped.load(Ordering::Acquire) {
-            return Err(ProposeError::Stopped);
-        }
-        // From here on others may come to lead: they take part in reads and keep time. A change
-        // that is given up midway never ends in this sense.
-        changing.fetch_add(1, Ordering::SeqCst);
-        sole.store(false, Ordering::SeqCst);
-        raft.runtime_config().tick(true);
-        let result = self.replace_servers(voters, learners).await;
-        changing.fetch_sub(1, Ordering::SeqCst);
-        result
-    }
-
-    async fn replace_servers(
-        &self,
-        voters: &[ServerInfo],
-        learners: &[ServerInfo],
-    ) -> Result<(), ProposeError> {
-        let raft = &self.inner.raft;
-        let failed = |e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>| self.inner.refused(e);
-        let nodes: BTreeMap<u64, ServerInfo> = voters
-            .iter()
-            .chain(learners)
-            .map(|s| (s.id(), s.clone()))
-            .collect();
-        for (id, server) in &nodes {
-            // Blocking: a voter that has nothing yet would hold up every commit.
-            raft.add_learner(*id, server.clone(), true)
-                .await
-                .map_err(failed)?;
-        }
-        raft.change_membership(ChangeMembers::SetNodes(nodes.clone()), true)
-            .await
-            .map_err(failed)?;
-        let ids: BTreeSet<u64> = voters.iter().map(ServerInfo::id).collect();
-        raft.change_membership(ChangeMembers::ReplaceAllVoters(ids), true)
-            .await
-            .map_err(failed)?;
-        let membership = raft.metrics().borrow_watched().membership_config.clone();
-        let gone: BTreeSet<u64> = membership
-            .nodes()
-            .map(|(id, _)| *id)
-            .filter(|id| !nodes.contains_key(id))
-            .collect();
-        if !gone.is_empty() {
-            raft.change_membership(ChangeMembers::RemoveNodes(gone), true)
-                .await
-                .map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    /// Hands the lead to another voter. It is asked, not waited for: see [`Consensus::leadership`].
-    pub async fn transfer_leadership(&self, to: &ServerInfo) -> Result<(), ProposeError> {
-        self.inner
-            .raft
-            .trigger()
-            .transfer_leader(to.id())
-            .await
-            .map_err(|_| ProposeError::Stopped)
-    }
-
-    /// Answers a request that a [`Transport`] brought.
-    pub async fn serve(&self, request: &[u8]) -> Result<Vec<u8>, ServeError> {
-        let raft = &self.inner.raft;
-        let stopped = |_| ServeError::Stopped;
-        let response = match network::decode::<Request>(request)? {
-            Request::Append(rpc) => {
-                Response::Append(raft.append_entries(rpc).await.map_err(stopped)?)
-            }
-            Request::Vote(rpc) => Response::Vote(raft.vote(rpc).await.map_err(stopped)?),
-            Request::PreVote(rpc) => Response::Vote(raft.pre_vote(rpc).await.map_err(stopped)?),
-            Request::Transfer(rpc) => Response::Transfer(
-                raft.handle_transfer_leader(rpc)
-                    .await
-                    .map_err(|_| ServeError::Stopped)?,
-            ),
-        };
-        Ok(network::encode(&response))
-    }
-
-    /// Takes in a snapshot that a [`Transport`] brought. `body` is read on a thread that may block.
-    pub async fn serve_snapshot(
-        &self,
-        head: &[u8],
-        body: impl Read + Send + 'static,
-    ) -> Result<Vec<u8>, ServeError> {
-        let (vote, meta) = network::decode_snapshot_head(head)?;
-        let (store, epoch) = (self.inner.store.clone(), self.inner.link.next_epoch());
-        let number = self.inner.received.fetch_add(1, Ordering::Relaxed);
-        let receive = move || -> Result<(PathBuf, View), std::io::Error> {
-            let mut body = body;
-            let staged = match &store {
-                Some(store) => store.stage(number, |out| {
-                    std::io::copy(&mut body, &mut { out }).map(|_| ())
-                })?,
-                None => PathBuf::new(),
-            };
-            let loaded = match &store {
-                Some(store) => {
-                    snapshot::read(&mut std::io::BufReader::new(store.reader(&staged)?), epoch)
-                }
-                None => snapshot::read(&mut std::io::BufReader::new(body), epoch),
-            };
-            match loaded.and_then(|read| read.map_err(|e| std::io::Error::other(e.to_string()))) {
-                Ok(loaded) => Ok((staged, loaded.view)),
-                Err(error) => {
-                    store.iter().for_each(|store| store.discard(&staged));
-                    Err(error)
-                }
-            }
-        };
-        let received = tokio::task::spawn_blocking(receive).await;
-        let received = received.map_err(|e| ServeError::Snapshot(e.to_string()))?;
-        let (staged, view) = received.map_err(|e| ServeError::Snapshot(e.to_string()))?;
-        let data = SnapshotData::Received(view, self.inner.store.is_some().then_some(staged));
-        let snapshot = openraft::Snapshot {
-            meta,
-            snapshot: data,
-        };
-        let answer = self
-            .inner
-            .raft
-            .install_full_snapshot(vote, snapshot)
-            .await
-            .map_err(|_| ServeError::Stopped)?;
-        Ok(network::encode(&Response::Snapshot(answer)))
     }
 
     /// Returns when consensus has ended for a reason that a restart may mend: the disk refuses, or
@@ -664,69 +521,5 @@ impl Inner {
                 Err(RaftError::Fatal(_)) => return Err(ReadError::Stopped),
             }
         }
-    }
-}
-
-/// Follows the state of consensus until it ends.
-async fn watch_over(inner: Arc<Inner>, fatal: watch::Sender<Option<Arc<str>>>) {
-    let mut metrics = inner.raft.server_metrics();
-    loop {
-        let now: RaftServerMetrics<TypeConfig> = metrics.borrow_and_update().clone();
-        let role = Role::of(now.state);
-        if !status::alone(&now.membership_config, inner.id) {
-            inner.sole.store(false, Ordering::Release);
-        }
-        if now.membership_config.nodes().count() != 1 {
-            inner.raft.runtime_config().tick(true);
-        }
-        if role != Role::Leader {
-            inner.sole.store(false, Ordering::Release);
-            inner.leads.store(false, Ordering::Release);
-        }
-        let mut leads = role == Role::Leader;
-        if leads
-            && !(inner.leads.load(Ordering::Acquire)
-                && inner.leadership.borrow().term == now.vote.leader_id.term)
-        {
-            // A leader begins its work when all that was committed before is in its view.
-            leads = tokio::select! {
-                ready = inner.raft.ensure_linearizable(ReadPolicy::ReadIndex) => ready.is_ok(),
-                _ = metrics.changed() => false,
-            };
-        }
-        if leads && !inner.stopped.load(Ordering::Acquire) {
-            inner.take_lead();
-        }
-        let news = Leadership {
-            is_leader: leads,
-            leader: status::server(&now.membership_config, now.current_leader),
-            term: now.vote.leader_id.term,
-        };
-        inner.leadership.send_if_modified(|old| {
-            let changed = *old != news;
-            *old = news;
-            changed
-        });
-        if role == Role::Leader && !leads {
-            // Not ready yet, or something has changed meanwhile: look again.
-            tokio::time::sleep(SETTLE_STEP).await;
-            if inner.raft.metrics().borrow_watched().running_state.is_err() {
-                break;
-            }
-            continue;
-        }
-        if metrics.changed().await.is_err() {
-            break;
-        }
-    }
-    inner.sole.store(false, Ordering::Release);
-    inner.leads.store(false, Ordering::Release);
-    inner.leadership.send_replace(Leadership::default());
-    if !inner.stopped.swap(true, Ordering::AcqRel) {
-        fatal.send_if_modified(|why| {
-            let unknown = why.is_none();
-            why.get_or_insert_with(|| inner.end().into());
-            unknown
-        });
     }
 }
