@@ -122,6 +122,11 @@ impl Metrics {
     pub fn http_request(&self, method: &str, endpoint: &'static str, took: Duration) {
         // v1/agent/service/ becomes v1_agent_service_, as in Consul.
         let path = endpoint.trim_start_matches('/').replace('/', "_");
+        // A client chooses its words; what it makes up must not become names of ours.
+        let method = match method {
+            "GET" | "PUT" | "POST" | "DELETE" | "HEAD" | "OPTIONS" | "PATCH" => method,
+            _ => "other",
+        };
         let labels = vec![("method", method.to_owned()), ("path", path)];
         self.lock()
             .now

@@ -28,6 +28,11 @@ impl Raw {
             .expect("room for the bytes in time");
     }
 
+    /// Says that nothing more will be sent.
+    pub async fn end(&mut self) {
+        let _ = self.0.shutdown().await;
+    }
+
     /// What comes until the other side ends the connection; panics if it does not in time.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut all = Vec::new();

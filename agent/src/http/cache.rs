@@ -15,6 +15,9 @@ const BYTES_MAX: usize = 8 << 20;
 /// A larger answer is made anew each time.
 const ANSWER_MAX: usize = 2 << 20;
 
+/// The answer to a longer request is made anew each time: the client chooses its length.
+const REQUEST_MAX: usize = 1024;
+
 /// The answers kept.
 #[derive(Debug, Default)]
 pub struct AnswerCache {
@@ -44,7 +47,7 @@ impl AnswerCache {
 
     /// Keeps an answer.
     pub fn keep(&self, request: &str, epoch: u64, index: u64, body: &Bytes) {
-        if body.len() > ANSWER_MAX {
+        if body.len() > ANSWER_MAX || request.len() > REQUEST_MAX {
             return;
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

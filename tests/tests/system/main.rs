@@ -1,1 +1,9 @@
-//! The whole program.
+//! The whole program: how it lives and ends, what it keeps, what it withstands. These tests look
+//! at time and memory and run one after the other.
+
+mod demo;
+mod durability;
+mod fence;
+mod hostile;
+mod lifecycle;
+mod watchers;
