@@ -419,7 +419,7 @@ impl Agent {
                 self.serve(at, Some(tls.clone()), config, service.clone())?;
             }
         }
-        if config.ui.enabled
+        if (config.ui.enabled || config.ui.dir.is_some())
             && let Some(first) = self.listening.http.iter().find(|u| u.starts_with("http"))
         {
             self.listening.ui = Some(format!("{first}{}", config.ui.content_path));

@@ -253,7 +253,8 @@ impl Agent {
         // it is not asked for: in this moment it is the only one with a service `consul`.
         let own = self.try_get("/v1/health/service/consul").await;
         own.is_some_and(|r| {
-            let serf = r.at("/0/Checks/0/CheckID") == "serfHealth";
+            let checks = r.at("/0/Checks").as_array();
+            let serf = checks.is_some_and(|c| c.iter().any(|c| c["CheckID"] == "serfHealth"));
             serf && r.at("/0/Node/TaggedAddresses/lan").is_string()
         })
     }

@@ -255,8 +255,10 @@ pub async fn dispatch(shared: &Arc<Shared>, head: &Arc<Head>, body: Body) -> Out
             ));
         }
         Match::None => {
-            let page = ui::answer(shared, head).await;
-            return Outcome::Plain(page.unwrap_or_else(|| unrouted(shared, path, query)));
+            return match ui::answer(shared, head).await {
+                Some(reply) => Outcome::Wrapped(reply, ""),
+                None => Outcome::Plain(unrouted(shared, path, query)),
+            };
         }
     };
     if live
@@ -368,7 +370,7 @@ fn is_unprintable(c: char) -> bool {
 fn unrouted(shared: &Shared, path: &str, query: Option<&str>) -> Reply {
     let config = shared.config();
     if path == "/" {
-        return if config.ui.enabled {
+        return if config.ui.enabled || config.ui.dir.is_some() {
             redirect(
                 StatusCode::MOVED_PERMANENTLY,
                 "Moved Permanently",

@@ -38,7 +38,7 @@ fn summary(output: &Output) -> &str {
 async fn two_servers_that_move_lose_no_request() {
     let out = up(&[
         "-interval=600ms",
-        "-grace=300ms",
+        "-grace=100ms",
         "-rate=50",
         "-count=600",
         "-strict=true",
@@ -70,7 +70,7 @@ async fn dns_alone_and_http_alone_lose_none_either() {
         let way = format!("-via={via}");
         let out = up(&[
             "-interval=600ms",
-            "-grace=300ms",
+            "-grace=100ms",
             "-rate=50",
             "-count=300",
             "-strict=true",

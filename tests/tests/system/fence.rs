@@ -148,7 +148,7 @@ fn the_lints_are_on_in_every_crate() {
         );
     }
     let members = manifest
-        .split_once("members = [")
+        .split_once("\nmembers = [")
         .and_then(|(_, rest)| rest.split_once(']'));
     let members: Vec<&str> = members
         .expect("members")

@@ -175,7 +175,8 @@ async fn slow_and_idle_connections_hold_up_nobody() {
         slow.push(raw);
     }
     let mut tcp = Vec::new();
-    for _ in 0..100 {
+    // One address may hold 64.
+    for _ in 0..50 {
         let mut raw = Raw::connect(agent.dns_address()).await;
         // A length, and then nothing.
         raw.send(&[0x02]).await;
@@ -402,10 +403,9 @@ async fn twenty_thousand_turned_packets_do_no_harm() {
         // Whatever comes back is taken, so that nothing piles up here.
         while socket.try_recv(&mut buffer).is_ok() {}
         if n % 500 == 0 {
-            agent
-                .dns("web.service.consul", "A")
-                .await
-                .gives(&["10.0.0.1"]);
+            // A datagram may be lost in the flood; whoever asks again has an answer.
+            let served = |a: &lictor_tests::Answer| a.data() == ["10.0.0.1"];
+            agent.dns_until("web.service.consul", "A", served).await;
         }
     }
     unharmed(&mut agent, before).await;

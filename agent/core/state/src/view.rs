@@ -307,11 +307,11 @@ impl View {
     /// The checks of a service, by node and id.
     pub fn checks_of_service(&self, name: &str) -> Vec<Arc<HealthCheck>> {
         let name = fold(name);
-        let mut found: Vec<(&(Str, Str, Str), Arc<HealthCheck>)> = first_range(&self.instances, &name)
+        let mut found: Vec<_> = first_range(&self.instances, &name)
             .flat_map(|(_, node, id)| pair_range(&self.check_owners, node, id))
             .filter_map(|owner| Some((owner, self.checks.get(&(owner.0.clone(), owner.2.clone()))?.clone())))
             .collect();
-        found.sort_by(|(a, _), (b, _)| (&a.0, &a.2).cmp(&(&b.0, &b.2)));
+        found.sort_by(|(a, _), (b, _): &(&(Str, Str, Str), Arc<HealthCheck>)| (&a.0, &a.2).cmp(&(&b.0, &b.2)));
         found.into_iter().map(|(_, check)| check).collect()
     }
 
