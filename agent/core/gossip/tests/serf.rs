@@ -197,7 +197,7 @@ async fn it_joins_us_and_both_see_tags_events_queries_and_leaves() {
 
     // Events, both ways.
     ours.pool.with(|core, now| core.fire_event(now, "deploy", b"version 7", false)).await.unwrap().unwrap();
-    real.until("the event came", || real.file("deploy") == "version 7").await;
+    real.until("the event came", || real.file("deploy").trim_end() == "version 7").await;
     assert!(real.command("event", &["-coalesce=false", "restart", "all of it"]).0);
     ours.event("the event came", |event| {
         matches!(event, Event::User { name, payload, .. } if name == "restart" && payload == b"all of it")

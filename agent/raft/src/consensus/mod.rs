@@ -91,7 +91,8 @@ pub struct Applied {
 /// What a read wants to know for certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
-    /// Every write acknowledged before is visible, trusting that clocks run at about one rate.
+    /// Every write acknowledged before is visible. On several servers this trusts that their
+    /// monotonic clocks run at about one rate, and that the system was not suspended meanwhile.
     Default,
     /// The same, trusting no clock: a quorum is asked.
     Consistent,
