@@ -18,6 +18,10 @@ pub async fn run(shared: Arc<Shared>) {
     tracing::info!(target: "agent", "started state syncer");
     let mut dirty = shared.local.dirty();
     let mut leadership = shared.leader.gained();
+    // A leader registers its own node first; doing both at once would write it twice.
+    if shared.store.consensus().is_some() {
+        let _ = tokio::time::timeout(RETRY, leadership.wait_for(|n| *n > 0)).await;
+    }
     let mut all = true;
     loop {
         dirty.mark_unchanged();
