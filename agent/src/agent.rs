@@ -19,6 +19,7 @@ use lictor_dns::{DnsServer, Responder};
 use lictor_net::{HttpServer, LimitValues, Limits, Listener};
 use lictor_raft::{Consensus, Options, ServerInfo, Storage};
 use lictor_wire::{Coordinate, Status, Str, StrMap};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -65,6 +66,7 @@ pub struct Shared {
     reloading: Mutex<()>,
     data_dir: Option<PathBuf>,
     dns: OnceLock<Arc<Responder>>,
+    https: OnceLock<Arc<lictor_net::Tls>>,
     watches: Watching,
     /// Aliases of services on other nodes.
     pub aliases: Aliases,
@@ -206,6 +208,9 @@ impl Shared {
         if let Some(dns) = self.dns.get() {
             crate::dns::reload(dns, &new);
         }
+        if let Some(tls) = self.https.get() {
+            crate::tls::reload(tls, &new)?;
+        }
         if old.watches != new.watches {
             self.watches.set(self, &new.watches);
         }
@@ -293,12 +298,12 @@ impl Agent {
         log: lictor_log::Handle,
     ) -> Result<Agent, StartFailed> {
         let data_dir = config.data_dir.as_ref().map(PathBuf::from);
-        if let Some(dir) = &data_dir {
+        if let Some(dir) = data_dir.as_ref().filter(|_| !config.dev_mode) {
             prepare_data_dir(dir)?;
         }
-        let node_id = node_id::node_id(&config, data_dir.as_deref())?;
         // In dev mode nothing is kept, wherever the data directory is.
-        let durable = data_dir.clone().filter(|_| !config.dev_mode);
+        let durable = data_dir.filter(|_| !config.dev_mode);
+        let node_id = node_id::node_id(&config, durable.as_deref())?;
         let now = unix_ms() / 1000;
         if let Some(dir) = &durable {
             node_id::check_age(&config, dir, now)?;
@@ -348,6 +353,7 @@ impl Agent {
             reloading: Mutex::new(()),
             data_dir: durable,
             dns: OnceLock::new(),
+            https: OnceLock::new(),
             watches: Watching::default(),
             aliases: Aliases::default(),
             config: ArcSwap::from_pointee(config),
@@ -415,6 +421,7 @@ impl Agent {
         }
         if !config.listeners.https.is_empty() {
             let tls = crate::tls::https(config)?;
+            let _ = self.shared.https.set(tls.clone());
             for at in &config.listeners.https {
                 self.serve(at, Some(tls.clone()), config, service.clone())?;
             }
@@ -498,9 +505,26 @@ impl Agent {
 }
 
 fn prepare_data_dir(dir: &Path) -> Result<(), StartFailed> {
-    std::fs::create_dir_all(dir).map_err(|e| {
-        StartFailed(format!("failed to create data_dir {}: {e}; check that the user of this process may write there", dir.display()))
-    })
+    let failed = |path: &Path, e: std::io::Error| {
+        StartFailed(format!(
+            "failed to create data_dir {}: {e}; check that the user of this process may write there",
+            path.display()
+        ))
+    };
+    std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+    let raft = dir.join("raft");
+    for theirs in ["raft.db", "wal"] {
+        if raft.join(theirs).exists() {
+            return Err(StartFailed(format!(
+                "{} holds the data of a Consul server ({theirs}), which Lictor does not read: choose another data_dir, and bring keys over with `kv export` and `kv import`",
+                raft.display()
+            )));
+        }
+    }
+    // Every value of the key/value store lies in there.
+    std::fs::create_dir_all(&raft).map_err(|e| failed(&raft, e))?;
+    std::fs::set_permissions(&raft, std::fs::Permissions::from_mode(0o700))
+        .map_err(|e| failed(&raft, e))
 }
 
 async fn start_consensus(

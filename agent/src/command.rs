@@ -21,7 +21,7 @@ fn agent(args: &[String], program: &str) -> i32 {
     let flags = match parse_agent_flags(args) {
         Ok(flags) => flags,
         Err(FlagError::Help) => {
-            println!("Usage: {program} agent [options]\n\n{}", flags::help());
+            println!("{}", flags::help());
             return 0;
         }
         Err(error) => {
@@ -50,7 +50,12 @@ fn validate(paths: &[String], format: Option<ConfigFormat>) -> Result<Vec<String
         config_format,
         ..Flags::default()
     };
-    Loader::new(flags).load().map(|loaded| loaded.warnings)
+    let mut loaded = Loader::new(flags).load()?;
+    // Right for Consul, and still nothing that this version could run with.
+    if let Err(text) = run::supported(&loaded.config) {
+        loaded.warnings.push(text);
+    }
+    Ok(loaded.warnings)
 }
 
 /// The services that files define, for `services register` and `deregister`.

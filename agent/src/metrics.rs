@@ -62,6 +62,24 @@ struct Interval {
 struct Inner {
     now: Interval,
     last: Option<Interval>,
+    /// Since the start: what Prometheus wants.
+    total: Interval,
+}
+
+impl Inner {
+    fn count(&mut self, key: Key) {
+        self.total.counters.entry(key.clone()).or_default().add(1.0);
+        self.now.counters.entry(key).or_default().add(1.0);
+    }
+
+    fn sample(&mut self, key: Key, value: f64) {
+        self.total
+            .samples
+            .entry(key.clone())
+            .or_default()
+            .add(value);
+        self.now.samples.entry(key).or_default().add(value);
+    }
 }
 
 /// The metrics of an agent.
@@ -69,6 +87,15 @@ struct Inner {
 pub struct Metrics {
     inner: Mutex<Inner>,
     blocking: AtomicI64,
+}
+
+/// The time that a snapshot sums up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// The last complete interval: Consul's JSON.
+    Interval,
+    /// Everything since the start, never falling: what Prometheus computes rates from.
+    SinceStart,
 }
 
 /// A value that is read when it is asked for.
@@ -100,22 +127,7 @@ impl Metrics {
 
     /// Counts one.
     pub fn count(&self, name: &'static str) {
-        self.lock()
-            .now
-            .counters
-            .entry((name, Vec::new()))
-            .or_default()
-            .add(1.0);
-    }
-
-    /// Notes a time.
-    pub fn time(&self, name: &'static str, took: Duration) {
-        self.lock()
-            .now
-            .samples
-            .entry((name, Vec::new()))
-            .or_default()
-            .add(took.as_secs_f64() * 1000.0);
+        self.lock().count((name, Vec::new()));
     }
 
     /// Notes a request of the HTTP API. `endpoint` is its pattern.
@@ -129,11 +141,7 @@ impl Metrics {
         };
         let labels = vec![("method", method.to_owned()), ("path", path)];
         self.lock()
-            .now
-            .samples
-            .entry(("api.http", labels))
-            .or_default()
-            .add(took.as_secs_f64() * 1000.0);
+            .sample(("api.http", labels), took.as_secs_f64() * 1000.0);
     }
 
     /// Counts waiting queries up or down.
@@ -153,11 +161,18 @@ impl Metrics {
         prefix: &str,
         host: Option<&str>,
         gauges: Vec<Gauge>,
+        span: Span,
         wanted: impl Fn(&str) -> bool,
     ) -> Snapshot {
         let interval = {
             let inner = self.lock();
-            inner.last.clone().unwrap_or_else(|| inner.now.clone())
+            match span {
+                Span::Interval => inner.last.clone().unwrap_or_else(|| inner.now.clone()),
+                Span::SinceStart => Interval {
+                    number: inner.now.number,
+                    ..inner.total.clone()
+                },
+            }
         };
         let name = |n: &str| format!("{prefix}.{n}");
         let values = |all: &BTreeMap<Key, Aggregate>| {
@@ -319,6 +334,7 @@ mod tests {
                 1.0,
                 vec![("datacenter", "dc1".into())],
             )],
+            Span::Interval,
             |_| true,
         );
         let json = serde_json::to_string(&s).unwrap();
@@ -332,5 +348,11 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("consul_rpc_request 1"), "{text}");
+        m.lock().now = Interval::default();
+        let since = m.snapshot("consul", None, Vec::new(), Span::SinceStart, |_| true);
+        assert!(
+            since.prometheus().contains("consul_rpc_request 1"),
+            "a counter never falls"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use crate::agent::{Agent, End};
 use crate::load::Loader;
 use crate::version;
-use lictor_config::{Config, Loaded};
+use lictor_config::{Config, Loaded, RequestLimitsMode};
 use std::io::Write;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -43,21 +43,21 @@ pub fn run(loaded: Loaded, loader: Loader, program: &str) -> i32 {
     code
 }
 
+/// Says why there will be no agent, in one piece: other lines may go to the same place.
 fn refused(text: &str) -> i32 {
-    for line in text.lines() {
-        eprintln!("==> {line}");
-    }
+    let lines: String = text.lines().map(|line| format!("==> {line}\n")).collect();
+    let _ = std::io::stderr().write_all(lines.as_bytes());
     1
 }
 
 /// Refuses by name what this version does not do.
-fn supported(config: &Config) -> Result<(), String> {
+pub fn supported(config: &Config) -> Result<(), String> {
     let not = |what: &str| {
         Err(format!(
             "{what} is not supported by this version of Lictor: it runs a single server (-dev, or -server with -bootstrap-expect=1)"
         ))
     };
-    if !config.server && !config.dev_mode {
+    if !config.server {
         return not("a client agent (server = false)");
     }
     if config.bootstrap_expect > 1 {
@@ -76,6 +76,31 @@ fn supported(config: &Config) -> Result<(), String> {
     }
     if config.encrypt.is_some() {
         return not("encrypt");
+    }
+    let unread = [
+        (
+            "limits.request_limits",
+            config.limits.request_limits_mode != RequestLimitsMode::Disabled,
+        ),
+        (
+            "config_entries.bootstrap",
+            !config.config_entries_bootstrap.is_empty(),
+        ),
+        (
+            "enable_agent_tls_for_checks",
+            config.enable_agent_tls_for_checks,
+        ),
+        (
+            "tls.https.tls_cipher_suites",
+            !config.tls.https.cipher_suites.is_empty(),
+        ),
+    ];
+    for (key, given) in unread {
+        if given {
+            return Err(format!(
+                "{key} is not supported by this version of Lictor: remove it"
+            ));
+        }
     }
     let t = &config.telemetry;
     for (key, sink) in [
@@ -196,17 +221,17 @@ async fn live(
         Err(error) => {
             log.release();
             tracing::error!(target: "agent", error = %error, "Error starting agent");
-            eprintln!("==> Error starting agent: {error}");
-            return 1;
+            log.flush();
+            return refused(&format!("Error starting agent: {error}"));
         }
     };
     let _pid = match pid_file.map(PidFile::write).transpose() {
         Ok(pid) => pid,
         Err(text) => {
             log.release();
-            eprintln!("==> {text}");
             agent.stop(Duration::ZERO).await;
-            return 1;
+            log.flush();
+            return refused(&text);
         }
     };
     if !json {
@@ -240,9 +265,9 @@ async fn live(
                 }
                 End::Fatal(text) => {
                     tracing::error!(target: "agent", error = %text, "the agent cannot go on");
-                    eprintln!("==> {text}");
                     agent.stop(DRAIN_MAX).await;
-                    return 1;
+                    log.flush();
+                    return refused(&text);
                 }
             },
         }

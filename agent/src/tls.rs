@@ -7,6 +7,19 @@ use std::sync::Arc;
 
 /// The TLS of the HTTPS listener.
 pub fn https(config: &Config) -> Result<Arc<Tls>, StartFailed> {
+    let settings = settings(config)?;
+    Tls::new(&settings)
+        .map(Arc::new)
+        .map_err(|e| StartFailed(format!("tls.https: {e}")))
+}
+
+/// Reads the files again: new connections get what they hold now.
+pub fn reload(tls: &Tls, config: &Config) -> Result<(), String> {
+    let settings = settings(config).map_err(|e| e.to_string())?;
+    tls.reload(&settings).map_err(|e| format!("tls.https: {e}"))
+}
+
+fn settings(config: &Config) -> Result<TlsSettings, StartFailed> {
     let t = &config.tls.https;
     if t.cert_file.is_empty() || t.key_file.is_empty() {
         return Err(StartFailed(
@@ -28,7 +41,7 @@ pub fn https(config: &Config) -> Result<Arc<Tls>, StartFailed> {
             ca.push(b'\n');
         }
     }
-    let settings = TlsSettings {
+    Ok(TlsSettings {
         cert_pem: read(&t.cert_file)?,
         key_pem: read(&t.key_file)?,
         client_ca_pem: (!ca.is_empty()).then_some(ca),
@@ -38,8 +51,5 @@ pub fn https(config: &Config) -> Result<Arc<Tls>, StartFailed> {
         } else {
             TlsVersion::Tls12
         },
-    };
-    Tls::new(&settings)
-        .map(Arc::new)
-        .map_err(|e| StartFailed(format!("tls.https: {e}")))
+    })
 }

@@ -226,11 +226,16 @@ impl Handler {
                     .kill_on_drop(true)
                     .spawn()
                     .map_err(|e| e.to_string())?;
-                if let Some(mut input) = child.stdin.take() {
-                    // A handler need not read all of it.
-                    let _ = input.write_all(&body).await;
-                }
-                let output = child.wait_with_output().await.map_err(|e| e.to_string())?;
+                let input = child.stdin.take();
+                let tell = async move {
+                    if let Some(mut input) = input {
+                        // A handler need not read all of it.
+                        let _ = input.write_all(&body).await;
+                    }
+                };
+                // Both at once: a handler may print more than a pipe holds before it reads.
+                let ((), output) = tokio::join!(tell, child.wait_with_output());
+                let output = output.map_err(|e| e.to_string())?;
                 let tail = &output.stdout[output.stdout.len().saturating_sub(OUTPUT_MAX)..];
                 tracing::debug!(target: "agent", output = %String::from_utf8_lossy(tail), "watch handler output");
                 if output.status.success() {

@@ -5,6 +5,7 @@ use super::filter::{self, MemberRow};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
 use crate::members;
+use crate::metrics::Span;
 use crate::version;
 use bytes::Bytes;
 use http::StatusCode;
@@ -232,7 +233,7 @@ fn gauges(shared: &Shared) -> Vec<crate::metrics::Gauge> {
     out
 }
 
-fn snapshot(shared: &Shared) -> crate::metrics::Snapshot {
+fn snapshot(shared: &Shared, span: Span) -> crate::metrics::Snapshot {
     let config = shared.config();
     let telemetry = &config.telemetry;
     let host = (!telemetry.disable_hostname).then(lictor_host::hostname);
@@ -256,6 +257,7 @@ fn snapshot(shared: &Shared) -> crate::metrics::Snapshot {
         &telemetry.metrics_prefix,
         host.as_deref(),
         gauges(shared),
+        span,
         wanted,
     )
 }
@@ -268,17 +270,18 @@ pub async fn metrics(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Htt
         || (accept.contains("version=0.0.4") && accept.contains("text/plain"))
         || accept.contains("application/openmetrics-text");
     if !text {
-        return Ok(Reply::json(shared, call, &snapshot(shared)));
+        return Ok(Reply::json(shared, call, &snapshot(shared, Span::Interval)));
     }
     if shared.config().telemetry.prometheus_retention_time.0 <= 0 {
         let why = "Prometheus is not enabled since its retention time is not positive";
         return Ok(Reply::empty().with(REASON.clone(), HeaderValue::from_static(why)));
     }
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    Ok(
-        Reply::bare(StatusCode::OK, Bytes::from(snapshot(shared).prometheus()))
-            .with(header::CONTENT_TYPE, kind),
+    Ok(Reply::bare(
+        StatusCode::OK,
+        Bytes::from(snapshot(shared, Span::SinceStart).prometheus()),
     )
+    .with(header::CONTENT_TYPE, kind))
 }
 
 /// `GET /v1/agent/metrics/stream`: one line of JSON for each interval.
@@ -291,7 +294,7 @@ pub async fn metrics_stream(shared: &Arc<Shared>, _: &mut Call) -> Result<Reply,
                 () = shared.ended() => return None,
             }
         }
-        let mut line = lictor_wire::gojson::to_vec(&snapshot(&shared));
+        let mut line = lictor_wire::gojson::to_vec(&snapshot(&shared, Span::Interval));
         line.push(b'\n');
         Some((Ok(Bytes::from(line)), (shared, false)))
     });

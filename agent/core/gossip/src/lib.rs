@@ -26,6 +26,8 @@ pub mod random;
 #[cfg(test)]
 mod recorded;
 pub mod serf;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod stats;
 #[cfg(test)]
 mod testing;

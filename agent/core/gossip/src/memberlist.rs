@@ -433,7 +433,11 @@ impl Memberlist {
             kind::INDIRECT_PING => self.handle_indirect_ping(d, now, from, &msgpack::decode(body)?)?,
             kind::ACK => self.handle_ack(d, now, &msgpack::decode(body)?),
             kind::NACK => self.handle_nack(&msgpack::decode(body)?),
-            kind::SUSPECT => self.suspect(d, now, &msgpack::decode(body)?),
+            kind::SUSPECT => {
+                let accusation = msgpack::decode(body)?;
+                self.correct(from, &accusation, false);
+                self.suspect(d, now, &accusation);
+            }
             kind::ALIVE => {
                 let alive: Alive = msgpack::decode(body)?;
                 if alive.addr == RawIp::None {
@@ -441,7 +445,11 @@ impl Memberlist {
                 }
                 self.alive(d, now, &alive, false);
             }
-            kind::DEAD => self.dead(d, now, &msgpack::decode(body)?, None),
+            kind::DEAD => {
+                let verdict = msgpack::decode(body)?;
+                self.correct(from, &verdict, true);
+                self.dead(d, now, &verdict, None);
+            }
             kind::USER => d.user_message(now, body),
             kind => return Err(PacketError::Kind(kind)),
         }

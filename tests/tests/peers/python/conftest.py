@@ -31,7 +31,7 @@ def free_ports(count):
 
 
 def start(more):
-    http, dns, server, lan, wan = free_ports(5)
+    http, dns, server, lan, wan, grpc, grpc_tls = free_ports(7)
     folder = tempfile.TemporaryDirectory()
     config = {
         "bind_addr": "127.0.0.1",
@@ -40,7 +40,7 @@ def start(more):
         "disable_update_check": True,
         "ports": {
             "http": http, "dns": dns, "server": server, "serf_lan": lan, "serf_wan": wan,
-            "grpc": -1, "grpc_tls": -1,
+            "grpc": grpc, "grpc_tls": grpc_tls,
         },
         **more,
     }

@@ -75,14 +75,20 @@ impl Memberlist {
         let targets =
             self.table.random_gossip(&mut self.rng, config.gossip_nodes, config.gossip_to_the_dead, now);
         for id in targets {
-            let room = self.room();
-            let messages = self.fill(d, room, MAX_PARTS);
-            if messages.is_empty() {
-                return;
-            }
             let Some(node) = self.table.get(id) else { continue };
             let Some(to) = node.addr(self.identity.advertise.port()) else { continue };
             let checksum = node.versions.max() >= 5;
+            let room = self.room();
+            let messages = if node.state.is_live() {
+                self.fill(d, room, MAX_PARTS)
+            } else {
+                // The dead are told what might make them object. A message has few transmissions, and
+                // none shall be spent on who most likely does not hear it; memberlist spends them.
+                self.queue.peek(PART_HEADER, room, MAX_PARTS)
+            };
+            if messages.is_empty() {
+                continue;
+            }
             self.send(to, &packet::compound(&messages), checksum);
         }
     }

@@ -107,6 +107,19 @@ impl Queue {
         }
     }
 
+    /// Messages for one packet, in the order of sending, without counting it as a transmission.
+    pub fn peek(&self, overhead: usize, mut room: usize, most: usize) -> Vec<Arc<[u8]>> {
+        // The first few are enough: the rest gets its turn.
+        let mut out = Vec::new();
+        for item in self.items.values().take(most) {
+            if let Some(left) = room.checked_sub(item.bytes.len() + overhead) {
+                room = left;
+                out.push(item.bytes.clone());
+            }
+        }
+        out
+    }
+
     /// The tokens of messages that were sent as often as they are, or replaced.
     pub fn take_done(&mut self) -> Vec<Token> {
         std::mem::take(&mut self.done)
@@ -165,6 +178,16 @@ mod tests {
         assert_eq!(take(&mut queue, 100, 2), [(5, 2)]);
         assert_eq!(queue.take_done(), [8]);
         assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn a_peek_spends_nothing() {
+        let mut queue = Queue::default();
+        queue.push(None, message(50, 1), None, 100);
+        queue.push(None, message(5, 2), None, 100);
+        assert_eq!(queue.peek(2, 40, 9).iter().map(|m| m.len()).collect::<Vec<_>>(), [5]);
+        assert_eq!(queue.peek(2, 100, 9).len(), 2);
+        assert_eq!(take(&mut queue, 100, 1).len(), 2);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The rules of membership: what "alive", "suspect" and "dead" change.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::suspicion::Suspicion;
-use super::table::{NewNode, NodeId, State};
+use super::table::{NewNode, Node, NodeId, State};
 use super::{Delegate, MAX_META, MAX_NAME, Memberlist, Note, Timer, Token};
 use crate::msgpack::{self, RawIp};
 use crate::packet::kind;
@@ -212,16 +213,36 @@ impl Memberlist {
         let Some(id) = self.table.id(&self.identity.name) else { return };
         let Some(own) = self.table.get_mut(id) else { return };
         own.incarnation = incarnation;
-        let alive = Alive {
-            addr: own.ip,
-            incarnation,
-            meta: own.meta.clone(),
-            node: own.name.clone(),
-            port: own.port,
-            vsn: own.versions,
-        };
-        let name = own.name.clone();
-        self.broadcast(d, &name, msgpack::tagged(kind::ALIVE, &alive), None);
+        let alive = Self::alive_of(own);
+        self.broadcast(d, &alive.node, msgpack::tagged(kind::ALIVE, &alive), None);
+    }
+
+    /// Somebody spreads what was refuted: tell it so. A refutation is sent a limited number of times
+    /// and may miss a member, who then holds a live node for dead until the next full exchange.
+    /// Suspicions die out by themselves, so of those only the ones about us are worth an answer. This
+    /// goes beyond memberlist.
+    pub(super) fn correct(&mut self, from: SocketAddr, stale: &Accusation, verdict: bool) {
+        let own = stale.node == self.identity.name;
+        if !(verdict || own) {
+            return;
+        }
+        let Some(node) = self.table.id(&stale.node).and_then(|id| self.table.get(id)) else { return };
+        if node.state == State::Alive && stale.incarnation < node.incarnation {
+            let alive = Self::alive_of(node);
+            self.send(from, &msgpack::tagged(kind::ALIVE, &alive), false);
+        }
+    }
+
+    /// What an alive node says of itself.
+    fn alive_of(node: &Node) -> Alive {
+        Alive {
+            addr: node.ip,
+            incarnation: node.incarnation,
+            meta: node.meta.clone(),
+            node: node.name.clone(),
+            port: node.port,
+            vsn: node.versions,
+        }
     }
 
     fn drop_suspicion(&mut self, id: NodeId) {

@@ -246,6 +246,26 @@ fn we_object_to_what_is_said_about_us() {
 }
 
 #[test]
+fn who_spreads_what_was_refuted_is_told() {
+    let mut w = World::new();
+    w.alive("a", 2, 5);
+    w.forget_gossip();
+    w.packet(3, kind::SUSPECT, &accuse("a", "b", 4));
+    assert_eq!(w.sent(), []);
+    w.packet(3, kind::DEAD, &accuse("a", "b", 4));
+    let (_, to, message) = w.sent().remove(0);
+    assert_eq!((to, msgpack::decode::<Alive>(&message[1..]).unwrap()), (addr(3), alive_message("a", 2, 5)));
+    w.packet(3, kind::DEAD, &accuse("a", "b", 5));
+    assert_eq!((w.sent(), w.state("a").unwrap().0), (vec![], State::Dead));
+    // About us, a stale suspicion is enough.
+    w.packet(3, kind::SUSPECT, &accuse("me", "b", 1));
+    w.forget_gossip();
+    w.packet(3, kind::SUSPECT, &accuse("me", "b", 1));
+    assert_eq!(w.sent().len(), 1);
+    assert_eq!(w.state("me"), Some((State::Alive, 2)));
+}
+
+#[test]
 fn a_silent_node_is_probed_suspected_and_judged() {
     let mut w = World::new();
     for (name, last) in [("a", 2), ("b", 3), ("c", 4), ("d", 5)] {

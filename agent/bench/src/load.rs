@@ -1,0 +1,132 @@
+//! Load: wrk for HTTP, dnsperf for DNS, and the disk on its own.
+
+use crate::Result;
+use crate::process::{Bench, Server};
+use std::io::Write;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What a server managed.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// Answers in a second.
+    pub per_second: f64,
+    /// The share of its processor that the server used, 0 to 1. Below 0.9 the load was the limit.
+    pub busy: f64,
+}
+
+fn during(server: &Server, load: impl FnOnce() -> Result<f64>) -> Result<Rate> {
+    let (cpu, began) = (server.cpu()?, Instant::now());
+    let per_second = load()?;
+    let busy = (server.cpu()? - cpu) / began.elapsed().as_secs_f64();
+    Ok(Rate { per_second, busy })
+}
+
+/// GETs of one path, or whatever the script says.
+pub fn http(
+    bench: &Bench,
+    server: &Server,
+    path: &str,
+    connections: u32,
+    script: Option<&str>,
+) -> Result<Rate> {
+    let mut wrk = Command::new("wrk");
+    wrk.args([
+        "-t1",
+        &format!("-c{connections}"),
+        &format!("-d{}s", bench.seconds),
+    ]);
+    if let Some(script) = script {
+        let file = bench.dir.join("load.lua");
+        std::fs::write(&file, script)?;
+        wrk.arg("-s").arg(file);
+    }
+    wrk.arg(format!("http://127.0.0.1:{}{path}", server.port));
+    during(server, || {
+        let out = wrk.output()?;
+        let text = String::from_utf8_lossy(&out.stdout);
+        let rate = number(&text, "Requests/sec:").ok_or_else(|| format!("wrk: {text}"))?;
+        let bad = number(&text, "Non-2xx or 3xx responses:").unwrap_or(0.0);
+        if bad > 0.0 || rate == 0.0 {
+            return Err(format!("{bad} bad answers: {text}").into());
+        }
+        Ok(rate)
+    })
+}
+
+/// One question, over and over, on 16 sockets with 200 in flight.
+pub fn dns(bench: &Bench, server: &Server, question: &str) -> Result<Rate> {
+    let file = bench.dir.join("questions");
+    std::fs::write(&file, format!("{question}\n"))?;
+    let mut dnsperf = Command::new("dnsperf");
+    dnsperf.args([
+        "-s",
+        "127.0.0.1",
+        "-p",
+        &server.dns.to_string(),
+        "-l",
+        &bench.seconds.to_string(),
+    ]);
+    dnsperf
+        .args(["-c", "16", "-T", "1", "-q", "200", "-d"])
+        .arg(file);
+    during(server, || {
+        let out = dnsperf.output()?;
+        let text = String::from_utf8_lossy(&out.stdout);
+        let rate =
+            number(&text, "Queries per second:").ok_or_else(|| format!("dnsperf: {text}"))?;
+        let sent = number(&text, "Queries sent:").unwrap_or(0.0);
+        let good = number(&text, "NOERROR").unwrap_or(0.0);
+        if good < sent * 0.99 {
+            return Err(format!("{good} good answers of {sent}: {text}").into());
+        }
+        Ok(rate)
+    })
+}
+
+/// The number behind a label.
+fn number(text: &str, label: &str) -> Option<f64> {
+    let rest = text.split_once(label)?.1.trim_start();
+    let end = rest
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
+
+/// How often the disk takes 200 bytes at the end of a file and says that it has them.
+pub fn disk(bench: &Bench) -> Result<Rate> {
+    let path = bench.dir.join("flushed");
+    let mut file = std::fs::File::create(&path)?;
+    let (began, length) = (Instant::now(), Duration::from_secs(bench.seconds.into()));
+    let mut flushed = 0;
+    while began.elapsed() < length {
+        file.write_all(&[b'x'; 200])?;
+        file.sync_data()?;
+        flushed += 1;
+    }
+    let took = began.elapsed().as_secs_f64();
+    std::fs::remove_file(path)?;
+    Ok(Rate {
+        per_second: f64::from(flushed) / took,
+        busy: 1.0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn numbers_are_read_from_what_the_tools_print() {
+        assert_eq!(
+            number("Requests/sec:  77464.21\nTransfer", "Requests/sec:"),
+            Some(77464.21)
+        );
+        assert_eq!(
+            number("Response codes: NOERROR 720 (100.00%)", "NOERROR"),
+            Some(720.0)
+        );
+        assert_eq!(number("nothing", "NOERROR"), None);
+        assert_eq!(number("NOERROR none", "NOERROR"), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! Storms: pools under all faults at once, then peace. Each has a few fixed seeds; for others run
+//! `GOSSIP_SEED=123 cargo test -p lictor-gossip storm`.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The seeds to run: fixed ones, or the one of the environment of the build.
+fn seeds(fixed: &[u64]) -> Vec<u64> {
+    option_env!("GOSSIP_SEED").and_then(|seed| seed.parse().ok()).map_or_else(|| fixed.to_vec(), |seed| vec![seed])
+}
+
+/// Faults of all kinds for a while, then peace: all must agree on the truth.
+fn storm(seed: u64, count: usize, seconds: u32) -> Sim {
+    let mut config = Config::lan();
+    // Reconnects are what brings members together who took each other for dead.
+    config.serf.reconnect_interval = SECOND * 10;
+    let mut sim = Sim::pool(seed, count, &config);
+    sim.assert_converges(SECOND * 60);
+    sim.network.loss = sim.rng.unit() * 0.15;
+    sim.network.duplication = 0.05;
+    sim.network.delay_max = Duration::from_millis(5) + sim.rng.part_of(Duration::from_millis(200));
+    let mut dead: Vec<usize> = Vec::new();
+    let mut paused: Vec<usize> = Vec::new();
+    let mut events = 0;
+    for second in 0..seconds {
+        let Some(member) = sim.any_running() else { break };
+        match sim.rng.below(10) {
+            0 | 1 => {
+                // A member that hears nothing, or is heard by nobody, from half of the pool.
+                let deaf = sim.rng.below(2) == 0;
+                for other in (0..sim.len()).filter(|other| other % 2 == member % 2) {
+                    sim.network.cut.insert(if deaf { (other, member) } else { (member, other) });
+                }
+            }
+            2 => sim.network.cut.clear(),
+            3 => {
+                sim.pause(member);
+                paused.push(member);
+            }
+            4 => {
+                if let Some(member) = paused.pop() {
+                    sim.resume(member);
+                }
+            }
+            5 => {
+                sim.kill(member);
+                paused.retain(|other| *other != member);
+                dead.push(member);
+            }
+            6 => {
+                if let Some(member) = dead.pop() {
+                    sim.start(member);
+                }
+            }
+            7 => sim.set_tags(member, Tags::from([("at".to_owned(), second.to_string())])),
+            8 => {
+                sim.fire(member);
+                events += 1;
+            }
+            _ => {
+                if sim.running().len() > count * 3 / 4 {
+                    sim.leave(member);
+                }
+            }
+        }
+        sim.run(SECOND);
+        if second % 10 == 0 {
+            sim.assert_safety();
+        }
+    }
+    assert!(events > 0);
+    sim.heal();
+    for member in dead {
+        sim.start(member);
+    }
+    sim.assert_converges(SECOND * 900);
+    let last = sim.any_running().expect("somebody runs");
+    let event = sim.fire(last);
+    sim.run(SECOND * 60);
+    assert_eq!(sim.deliveries(&event), sim.running().len(), "seed {seed}: in peace an event reaches all");
+    sim.assert_safety();
+    sim
+}
+
+#[test]
+fn a_storm_over_a_small_pool() {
+    for seed in seeds(&[1, 2, 3, 4, 5, 6, 7, 8]) {
+        storm(seed, 12, 120);
+    }
+}
+
+#[test]
+fn a_storm_over_hundreds() {
+    for seed in seeds(&[11]) {
+        storm(seed, 150, 40);
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_storm() {
+    let (a, b) = (storm(21, 16, 40), storm(21, 16, 40));
+    assert_eq!((a.trace(), a.packets, a.sights), (b.trace(), b.packets, b.sights));
+    assert_ne!(a.trace, storm(22, 16, 40).trace);
+}
+
+#[test]
+fn two_halves_apart_become_one_again() {
+    let mut config = Config::lan();
+    config.serf.reconnect_interval = SECOND * 10;
+    for seed in seeds(&[31, 32]) {
+        let mut sim = Sim::pool(seed, 30, &config);
+        for a in 0..15 {
+            for b in 15..30 {
+                sim.network.cut.extend([(a, b), (b, a)]);
+            }
+        }
+        sim.run(SECOND * 120);
+        let failed = sim.core(0).map(|core| core.stats().failed);
+        assert_eq!(failed, Some(15), "seed {seed}: each half has given up the other");
+        sim.assert_safety();
+        sim.heal();
+        sim.assert_converges(SECOND * 300);
+    }
+}
+
+#[test]
+fn a_death_is_noticed_within_the_window() {
+    let mut sim = Sim::pool(41, 100, &Config::lan());
+    sim.kill(7);
+    let start = sim.now();
+    sim.run(SECOND * 120);
+    let suspected = sim.first(7, Seen::Suspect, start).expect("somebody suspects").since(start);
+    let failed = sim.first(7, Seen::Failed, start).expect("somebody judges").since(start);
+    // A probe round to fail, after the time until one comes by; and the window of 4 x log10(100) s.
+    assert!(suspected >= SECOND / 2 && suspected < SECOND * 10, "{suspected:?}");
+    let judged = failed.checked_sub(suspected).expect("judged after the suspicion");
+    assert!(judged >= SECOND * 7 && judged < SECOND * 12, "{judged:?}");
+    let seen = sim.sights.iter().filter(|sight| sight.of == 7 && sight.what == Seen::Failed).count();
+    assert_eq!(seen, 99);
+    assert_eq!(sim.false_failures(), 0);
+}
+
+#[test]
+fn loss_alone_kills_nobody() {
+    let config = Config { tcp_pings: false, ..Config::lan() };
+    let mut sim = Sim::pool(51, 40, &config);
+    sim.network.loss = 0.20;
+    sim.run(SECOND * 200);
+    let suspicions = sim.sights.iter().filter(|sight| sight.what == Seen::Suspect).count();
+    assert!(suspicions > 1000, "or the network was too kind: {suspicions}");
+    // A refutation may miss a member; it is corrected as soon as that member says so.
+    let mut wrong: BTreeMap<usize, usize> = BTreeMap::new();
+    for sight in sim.sights.iter().filter(|sight| sight.what == Seen::Failed) {
+        *wrong.entry(sight.of).or_default() += 1;
+        let back = sim.sights.iter().find(|other| {
+            (other.by, other.of, other.what) == (sight.by, sight.of, Seen::Join) && other.at > sight.at
+        });
+        let wrong_for = back.expect("it is seen again").at.since(sight.at);
+        assert!(wrong_for < SECOND * 3, "{wrong_for:?}");
+    }
+    assert!(wrong.values().all(|observers| *observers <= 2), "{wrong:?}");
+    assert_eq!(sim.difference(), None);
+}
+
+/// The rules are checked for real: a harness that cannot fail proves nothing.
+#[test]
+fn broken_rules_are_caught() {
+    let caught = |break_it: fn(&mut Sim)| {
+        let mut sim = Sim::pool(61, 4, &Config::lan());
+        break_it(&mut sim);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sim.assert_safety())).is_err()
+    };
+    assert!(!caught(|_| {}));
+    // An event twice, one that nobody fired, a leave that nobody said.
+    assert!(caught(|sim| {
+        let event = sim.fire(0);
+        sim.slots[1].heard.insert(event, 2);
+    }));
+    assert!(caught(|sim| {
+        sim.with(2, |core, now| core.fire_event(now, "x", b"unknown", false).unwrap());
+    }));
+    assert!(caught(|sim| {
+        sim.leave(3);
+        sim.run(SECOND * 8);
+        sim.slots[3].may_be_left = false;
+    }));
+    let mut sim = Sim::pool(62, 4, &Config::lan());
+    sim.network.cut.extend([(0, 1), (1, 0)]);
+    sim.slots[2].tags.clear();
+    assert!(sim.difference().is_some());
+}
