@@ -50,12 +50,7 @@ fn validate(paths: &[String], format: Option<ConfigFormat>) -> Result<Vec<String
         config_format,
         ..Flags::default()
     };
-    let mut loaded = Loader::new(flags).load()?;
-    // Right for Consul, and still nothing that this version could run with.
-    if let Err(text) = run::supported(&loaded.config) {
-        loaded.warnings.push(text);
-    }
-    Ok(loaded.warnings)
+    Loader::new(flags).load().map(|loaded| loaded.warnings)
 }
 
 /// The services that files define, for `services register` and `deregister`.

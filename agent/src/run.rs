@@ -51,7 +51,7 @@ fn refused(text: &str) -> i32 {
 }
 
 /// Refuses by name what this version does not do.
-pub fn supported(config: &Config) -> Result<(), String> {
+fn supported(config: &Config) -> Result<(), String> {
     let not = |what: &str| {
         Err(format!(
             "{what} is not supported by this version of Lictor: it runs a single server (-dev, or -server with -bootstrap-expect=1)"

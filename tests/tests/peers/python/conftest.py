@@ -65,8 +65,10 @@ def wait_until_ready(agent, port, log):
             url = f"http://127.0.0.1:{port}/v1/health/service/consul?passing"
             with urllib.request.urlopen(url, timeout=2) as answer:
                 rows = json.load(answer)
-                if rows and (rows[0]["Node"]["TaggedAddresses"] or {}).get("lan"):
-                    return
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/coordinate/nodes", timeout=2) as answer:
+                coordinates = json.load(answer)
+            if coordinates and rows and (rows[0]["Node"]["TaggedAddresses"] or {}).get("lan"):
+                return
         except OSError:
             pass
         time.sleep(0.01)
