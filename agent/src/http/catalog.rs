@@ -146,7 +146,7 @@ pub fn done(outcome: Outcome) -> Result<bool, HttpError> {
     match outcome {
         Outcome::Refused(text) => Err(HttpError::internal(text)),
         Outcome::Flag(flag) => Ok(flag),
-        Outcome::Done | Outcome::Batch(_) => Ok(true),
+        Outcome::Done | Outcome::Batch(_) | Outcome::Txn { .. } => Ok(true),
     }
 }
 

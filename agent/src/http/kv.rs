@@ -245,7 +245,7 @@ async fn write(shared: &Arc<Shared>, call: &Call, op: KvOp) -> Result<Reply, Htt
         Outcome::Refused(text) => {
             return Err(HttpError::internal(format!("raft apply failed: {text}")));
         }
-        Outcome::Done | Outcome::Batch(_) => true,
+        Outcome::Done | Outcome::Batch(_) | Outcome::Txn { .. } => true,
     };
     let word: &'static str = if took_place { "true" } else { "false" };
     let asked = call.params.has("pretty");

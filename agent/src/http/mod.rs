@@ -17,6 +17,7 @@ mod selfinfo;
 mod session;
 mod sort;
 mod status;
+mod txn;
 mod ui;
 
 pub use answer::Reply;

@@ -3,7 +3,7 @@
 use super::answer::{HTML, Reply};
 use super::options::{Params, unescape};
 use super::{Body, Call, Head, HttpError};
-use super::{catalog, coordinate, event, health, kv, local, selfinfo, session, status, ui};
+use super::{catalog, coordinate, event, health, kv, local, selfinfo, session, status, txn, ui};
 use crate::agent::Shared;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -86,6 +86,7 @@ endpoints! {
     SessionInfo "/v1/session/info/" "GET" session::info;
     SessionNode "/v1/session/node/" "GET" session::node;
     SessionList "/v1/session/list" "GET" session::list;
+    Txn "/v1/txn" "PUT" txn::txn;
     StatusLeader "/v1/status/leader" "GET" status::leader;
     StatusPeers "/v1/status/peers" "GET" status::peers;
     EventFire "/v1/event/fire/" "PUT" event::fire;

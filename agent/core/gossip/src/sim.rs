@@ -6,6 +6,8 @@
 //! while it runs ([`Sim::assert_safety`]); what must come about in the end is checked after
 //! healing ([`Sim::assert_converged`]).
 
+pub mod storm;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Everything that changes the replicated state.
 
+use crate::txn::{TxnError, TxnOp, TxnResult};
 use lictor_wire::{Coordinate, DeregisterRequest, RegisterRequest, Session, Str};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub enum Command {
     Coordinates(Vec<CoordinateUpdate>),
     /// Several commands in one entry, in order; each stands for itself.
     Batch(Vec<Command>),
+    /// Operations that take place together or not at all.
+    Txn(Vec<TxnOp>),
 }
 
 /// A change of one key, or of a prefix.
@@ -118,6 +121,13 @@ pub enum Outcome {
     Refused(String),
     /// The outcomes of a batch.
     Batch(Vec<Outcome>),
+    /// What a transaction read and wrote, or why nothing of it took place.
+    Txn {
+        /// The rows, in the order of the operations. Removals give none.
+        results: Vec<TxnResult>,
+        /// The operations that failed; where there is one, nothing was changed.
+        errors: Vec<TxnError>,
+    },
 }
 
 impl Entry {
@@ -135,7 +145,9 @@ impl Entry {
     pub fn decode(bytes: &[u8]) -> Result<Entry, DecodeError> {
         match bytes.split_first() {
             None => Err(DecodeError::Empty),
-            Some((&FORMAT, body)) => rmp_serde::from_slice(body).map_err(|e| DecodeError::Damaged(e.to_string())),
+            Some((&FORMAT, body)) => {
+                rmp_serde::from_slice(body).map_err(|e| DecodeError::Damaged(e.to_string()))
+            }
             Some((&other, _)) => Err(DecodeError::Format { found: other }),
         }
     }
@@ -149,7 +161,9 @@ pub enum DecodeError {
     #[error("the record is empty")]
     Empty,
     /// Written by another version, most likely a newer one.
-    #[error("the record has format {found}, this version reads format {FORMAT}: it was written by a newer lictor")]
+    #[error(
+        "the record has format {found}, this version reads format {FORMAT}: it was written by a newer lictor"
+    )]
     Format {
         /// The format found.
         found: u8,
@@ -170,6 +184,7 @@ impl std::fmt::Display for Entry {
             Command::ReapTombstones(index) => write!(f, "reap tombstones {index}"),
             Command::Coordinates(all) => write!(f, "{} coordinates", all.len()),
             Command::Batch(all) => write!(f, "batch of {}", all.len()),
+            Command::Txn(ops) => write!(f, "transaction of {}", ops.len()),
         }
     }
 }
@@ -177,6 +192,7 @@ impl std::fmt::Display for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::txn::{KvRead, KvReadVerb};
 
     #[test]
     fn entries_survive_their_encoding() {
@@ -194,11 +210,69 @@ mod tests {
         assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
     }
 
+    /// Logs are read by later versions: what was once written must keep its meaning.
+    #[test]
+    fn entries_keep_their_bytes() {
+        let op = |verb| KvOp {
+            verb,
+            key: "k".into(),
+            value: Arc::from(&b"v"[..]),
+            flags: 1,
+            session: "s".into(),
+            index: 2,
+        };
+        let read = KvRead {
+            verb: KvReadVerb::CheckNotExists,
+            key: "k".into(),
+            flags: 0,
+            session: Str::new(),
+            index: 3,
+        };
+        for (command, want) in [
+            (
+                Command::Kv(op(KvVerb::Cas)),
+                "[01][82][a2]at[05][a7]command[81][a2]Kv[86][a4]verb[a3]Cas[a3]key[a1]k[a5]value[c4][01]v[a5]flags[01][a7]session[a1]s[a5]index[02]",
+            ),
+            (
+                Command::Txn(vec![TxnOp::Kv(op(KvVerb::Lock)), TxnOp::KvRead(read)]),
+                "[01][82][a2]at[05][a7]command[81][a3]Txn[92][81][a2]Kv[86][a4]verb[a4]Lock[a3]key[a1]k[a5]value[c4][01]v[a5]flags[01][a7]session[a1]s[a5]index[02][81][a6]KvRead[85][a4]verb[ae]CheckNotExists[a3]key[a1]k[a5]flags[00][a7]session[a0][a5]index[03]",
+            ),
+            (
+                Command::SessionDestroy("s".into()),
+                "[01][82][a2]at[05][a7]command[81][ae]SessionDestroy[a1]s",
+            ),
+            (
+                Command::ReapTombstones(9),
+                "[01][82][a2]at[05][a7]command[81][ae]ReapTombstones[09]",
+            ),
+        ] {
+            let bytes = Entry { at: 5, command }.encode();
+            // Letters as they are, all else in hexadecimal.
+            let text: String = bytes
+                .iter()
+                .map(|b| {
+                    if b.is_ascii_alphabetic() {
+                        char::from(*b).to_string()
+                    } else {
+                        format!("[{b:02x}]")
+                    }
+                })
+                .collect();
+            assert_eq!(text, want);
+        }
+    }
+
     #[test]
     fn a_newer_format_is_refused_by_name() {
         let text = Entry::decode(&[9, 1, 2]).unwrap_err().to_string();
-        assert!(text.contains("format 9") && text.contains("newer"), "{text}");
+        assert!(
+            text.contains("format 9") && text.contains("newer"),
+            "{text}"
+        );
         assert_eq!(Entry::decode(&[]), Err(DecodeError::Empty));
-        assert!(matches!(Entry::decode(&[FORMAT, 0xc1]), Err(DecodeError::Damaged(_))));
+        assert!(matches!(
+            Entry::decode(&[FORMAT, 0xc1]),
+            Err(DecodeError::Damaged(_))
+        ));
     }
 }

@@ -1,4 +1,4 @@
-//! The replicated state of Lictor: what a [`Command`] does to it ([`apply`]) and what can be read
+//! The replicated state of Lictor: what a [`Command`] does to it (the module `apply`) and what can be read
 //! from it ([`View`]).
 //!
 //! This crate is pure. Time and ids arrive inside commands, stamped by the leader; [`State::apply`]
@@ -11,11 +11,19 @@
 mod apply;
 mod command;
 mod snapshot;
+#[cfg(test)]
+mod testing;
+mod txn;
 mod view;
 mod watch;
 
 pub use apply::State;
 pub use command::{Command, CoordinateUpdate, DecodeError, Entry, KvOp, KvVerb, Outcome};
-pub use snapshot::{FORMAT as SNAPSHOT_FORMAT, SnapshotError, read as read_snapshot, write as write_snapshot};
+pub use snapshot::{
+    FORMAT as SNAPSHOT_FORMAT, SnapshotError, read as read_snapshot, write as write_snapshot,
+};
+pub use txn::{
+    CatalogVerb, CheckOp, KvRead, KvReadVerb, NodeOp, ServiceOp, TxnError, TxnOp, TxnResult,
+};
 pub use view::{Row, TableIndexes, View, fold};
 pub use watch::{Changes, WatchKey};

@@ -15,8 +15,9 @@ pub const FORMAT: u16 = 1;
 
 const MAGIC: &[u8; 8] = b"LICTORSN";
 
-/// No row is larger than this: a length beyond it is damage, not data.
-const ROW_MAX: u32 = 16 << 20;
+/// No row is larger than this: a length beyond it is damage, not data. How large a value may be
+/// is configured, so that this is far beyond what anyone would store.
+const ROW_MAX: u32 = 1 << 30;
 
 /// Why a snapshot cannot be read. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,9 @@ pub enum SnapshotError {
     #[error("this is not a lictor snapshot")]
     Magic,
     /// Written by another version, most likely a newer one.
-    #[error("the snapshot has format {found}, this version reads format {FORMAT}: it was written by a newer lictor")]
+    #[error(
+        "the snapshot has format {found}, this version reads format {FORMAT}: it was written by a newer lictor"
+    )]
     Format {
         /// The format found.
         found: u16,
@@ -70,6 +73,7 @@ struct Head {
     coordinates: u64,
     service_extinction: u64,
     node_extinction: u64,
+    connect_removal: u64,
 }
 
 /// The checksum of a section covers its kind and its count, then every row with its length.
@@ -86,7 +90,12 @@ struct Sink<'w, W> {
 }
 
 impl<W: Write> Sink<'_, W> {
-    fn section<T: Serialize>(&mut self, kind: u8, count: usize, rows: impl Iterator<Item = T>) -> Result<(), SnapshotError> {
+    fn section<T: Serialize>(
+        &mut self,
+        kind: u8,
+        count: usize,
+        rows: impl Iterator<Item = T>,
+    ) -> Result<(), SnapshotError> {
         let mut crc = section_crc(kind, count as u64);
         self.out.write_all(&[kind])?;
         self.out.write_all(&(count as u64).to_le_bytes())?;
@@ -102,7 +111,9 @@ impl<W: Write> Sink<'_, W> {
             written += 1;
         }
         if written != count {
-            return Err(std::io::Error::other("a table changed its length while it was written").into());
+            return Err(
+                std::io::Error::other("a table changed its length while it was written").into(),
+            );
         }
         self.out.write_all(&crc.finalize().to_le_bytes())?;
         Ok(())
@@ -113,7 +124,10 @@ impl<W: Write> Sink<'_, W> {
 pub fn write<W: Write>(view: &View, out: &mut W) -> Result<(), SnapshotError> {
     out.write_all(MAGIC)?;
     out.write_all(&FORMAT.to_le_bytes())?;
-    let mut sink = Sink { out, row: Vec::new() };
+    let mut sink = Sink {
+        out,
+        row: Vec::new(),
+    };
     let t = &view.tables;
     let head = Head {
         index: view.index,
@@ -126,17 +140,26 @@ pub fn write<W: Write>(view: &View, out: &mut W) -> Result<(), SnapshotError> {
         coordinates: t.coordinates,
         service_extinction: t.service_extinction,
         node_extinction: t.node_extinction,
+        connect_removal: t.connect_removal,
     };
     sink.section(HEAD, 1, std::iter::once(head))?;
     sink.section(NODES, view.nodes.len(), view.nodes.values())?;
-    sink.section(SERVICES, view.services.len(), view.services.iter().map(|((node, _), row)| (node, row)))?;
+    sink.section(
+        SERVICES,
+        view.services.len(),
+        view.services.iter().map(|((node, _), row)| (node, row)),
+    )?;
     sink.section(CHECKS, view.checks.len(), view.checks.values())?;
     sink.section(KEYS, view.kv.len(), view.kv.values())?;
     sink.section(TOMBSTONES, view.tombstones.len(), view.tombstones.iter())?;
     sink.section(LOCK_DELAYS, view.lock_delays.len(), view.lock_delays.iter())?;
     sink.section(SESSIONS, view.sessions.len(), view.sessions.values())?;
     sink.section(COORDINATES, view.coordinates.len(), view.coordinates.iter())?;
-    sink.section(NAMES, view.names.len(), view.names.values().map(|row| (&row.name, row.index)))?;
+    sink.section(
+        NAMES,
+        view.names.len(),
+        view.names.values().map(|row| (&row.name, row.index)),
+    )?;
     sink.section(NODE_INDEXES, view.node_index.len(), view.node_index.iter())?;
     sink.section(VIRTUAL_IPS, view.virtual_ips.len(), view.virtual_ips.iter())?;
     sink.section(END, 0, std::iter::empty::<u8>())
@@ -155,10 +178,17 @@ impl<R: Read> Source<'_, R> {
     }
 
     fn damaged<T>(&self, why: impl std::fmt::Display) -> Result<T, SnapshotError> {
-        Err(SnapshotError::Damaged { section: self.section, why: why.to_string() })
+        Err(SnapshotError::Damaged {
+            section: self.section,
+            why: why.to_string(),
+        })
     }
 
-    fn rows<T: DeserializeOwned>(&mut self, count: u64, mut each: impl FnMut(T)) -> Result<(), SnapshotError> {
+    fn rows<T: DeserializeOwned>(
+        &mut self,
+        count: u64,
+        mut each: impl FnMut(T),
+    ) -> Result<(), SnapshotError> {
         let mut crc = section_crc(self.section, count);
         let mut row = Vec::new();
         for _ in 0..count {
@@ -169,7 +199,11 @@ impl<R: Read> Source<'_, R> {
             }
             row.clear();
             // Read what is there, not what the length promises.
-            let got = self.input.by_ref().take(u64::from(length)).read_to_end(&mut row)?;
+            let got = self
+                .input
+                .by_ref()
+                .take(u64::from(length))
+                .read_to_end(&mut row)?;
             if got as u64 != u64::from(length) {
                 return self.damaged("it ends in the middle of a row");
             }
@@ -197,7 +231,10 @@ pub fn read<R: Read>(input: &mut R, epoch: u64) -> Result<View, SnapshotError> {
     if found != FORMAT {
         return Err(SnapshotError::Format { found });
     }
-    let mut view = View { epoch, ..View::default() };
+    let mut view = View {
+        epoch,
+        ..View::default()
+    };
     loop {
         let kind = source.bytes::<1>()?[0];
         source.section = kind;
@@ -216,6 +253,7 @@ pub fn read<R: Read>(input: &mut R, epoch: u64) -> Result<View, SnapshotError> {
                     coordinates: h.coordinates,
                     service_extinction: h.service_extinction,
                     node_extinction: h.node_extinction,
+                    connect_removal: h.connect_removal,
                 };
             })?,
             NODES => source.rows(count, |row: Node| {
@@ -225,15 +263,19 @@ pub fn read<R: Read>(input: &mut R, epoch: u64) -> Result<View, SnapshotError> {
                 }
                 v.nodes.insert(key, Arc::new(row));
             })?,
-            SERVICES => source.rows(count, |(node, row): (Str, NodeService)| restore_service(v, node, row))?,
+            SERVICES => source.rows(count, |(node, row): (Str, NodeService)| {
+                restore_service(v, node, row)
+            })?,
             CHECKS => source.rows(count, |row: HealthCheck| {
                 let (node, id) = (fold(&row.node), fold(&row.check_id));
-                v.check_owners.insert((node.clone(), fold(&row.service_id), id.clone()));
+                v.check_owners
+                    .insert((node.clone(), fold(&row.service_id), id.clone()));
                 v.checks.insert((node, id), Arc::new(row));
             })?,
             KEYS => source.rows(count, |row: KvEntry| {
                 if !row.session.is_empty() {
-                    v.session_keys.insert((row.session.clone(), row.key.clone()));
+                    v.session_keys
+                        .insert((row.session.clone(), row.key.clone()));
                 }
                 v.kv.insert(row.key.clone(), Arc::new(row));
             })?,
@@ -247,7 +289,8 @@ pub fn read<R: Read>(input: &mut R, epoch: u64) -> Result<View, SnapshotError> {
                 let node = fold(&row.node);
                 let services = row.service_checks.iter().flatten().map(|c| &c.id);
                 for check in row.node_checks.iter().chain(services) {
-                    v.session_checks.insert((node.clone(), fold(check), row.id.clone()));
+                    v.session_checks
+                        .insert((node.clone(), fold(check), row.id.clone()));
                 }
                 v.sessions.insert(row.id.clone(), Arc::new(row));
             })?,
@@ -285,9 +328,19 @@ fn restore_service(v: &mut View, node: Str, row: NodeService) {
     if let Some(destination) = destination {
         v.connect.insert((destination, node.clone(), id.clone()));
     }
-    if v.instances.insert((name.clone(), node.clone(), id.clone())).is_none() {
+    if v.instances
+        .insert((name.clone(), node.clone(), id.clone()))
+        .is_none()
+    {
         let instances = v.names.get(&name).map_or(0, |r| r.instances) + 1;
-        v.names.insert(name, NameRow { name: row.service.clone(), index: row.modify_index, instances });
+        v.names.insert(
+            name,
+            NameRow {
+                name: row.service.clone(),
+                index: row.modify_index,
+                instances,
+            },
+        );
     }
     v.services.insert((node, id), Arc::new(row));
 }

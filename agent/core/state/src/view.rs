@@ -12,7 +12,10 @@ use std::sync::Arc;
 
 /// A name as the tables know it: Consul compares names without regard to case.
 pub fn fold(name: &str) -> Str {
-    if name.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) {
+    if name
+        .bytes()
+        .any(|b| b.is_ascii_uppercase() || !b.is_ascii())
+    {
         Str::from(name.to_lowercase())
     } else {
         Str::from(name)
@@ -49,6 +52,8 @@ pub struct TableIndexes {
     pub service_extinction: u64,
     /// The last time a node was removed.
     pub node_extinction: u64,
+    /// The last time an instance ceased to stand for a service in the mesh.
+    pub connect_removal: u64,
 }
 
 /// What is known of a service's name.
@@ -96,13 +101,22 @@ pub struct View {
 }
 
 /// The entries of a three-part set that begin with these two parts.
-fn pair_range<'a>(set: &'a OrdSet<(Str, Str, Str)>, a: &'a str, b: &'a str) -> impl Iterator<Item = &'a (Str, Str, Str)> {
-    set.range((Str::from(a), Str::from(b), Str::new())..).take_while(move |(x, y, _)| x == a && y == b)
+fn pair_range<'a>(
+    set: &'a OrdSet<(Str, Str, Str)>,
+    a: &'a str,
+    b: &'a str,
+) -> impl Iterator<Item = &'a (Str, Str, Str)> {
+    set.range((Str::from(a), Str::from(b), Str::new())..)
+        .take_while(move |(x, y, _)| x == a && y == b)
 }
 
 /// The entries of a three-part set that begin with this part.
-fn first_range<'a>(set: &'a OrdSet<(Str, Str, Str)>, a: &'a str) -> impl Iterator<Item = &'a (Str, Str, Str)> {
-    set.range((Str::from(a), Str::new(), Str::new())..).take_while(move |(x, _, _)| x == a)
+fn first_range<'a>(
+    set: &'a OrdSet<(Str, Str, Str)>,
+    a: &'a str,
+) -> impl Iterator<Item = &'a (Str, Str, Str)> {
+    set.range((Str::from(a), Str::new(), Str::new())..)
+        .take_while(move |(x, _, _)| x == a)
 }
 
 impl View {
@@ -137,13 +151,20 @@ impl View {
         match self.names.get(&fold(name)) {
             Some(row) => row.index,
             None if self.tables.service_extinction > 0 => self.tables.service_extinction,
-            None => self.tables.services.max(self.tables.nodes).max(self.tables.checks),
+            None => self
+                .tables
+                .services
+                .max(self.tables.nodes)
+                .max(self.tables.checks),
         }
     }
 
     /// The index of a node with its instances.
     pub fn node_index(&self, name: &str) -> u64 {
-        self.node_index.get(&fold(name)).copied().unwrap_or(self.tables.node_extinction)
+        self.node_index
+            .get(&fold(name))
+            .copied()
+            .unwrap_or(self.tables.node_extinction)
     }
 
     /// The index of a key: its own, or of the store where there is none.
@@ -165,7 +186,7 @@ impl View {
             return self.kv_table_index();
         }
         let live = self.kv_range(prefix).map(|e| e.modify_index).max();
-        let dead = self.tombstone_range(prefix).max();
+        let dead = self.tombstone_range(prefix).map(|(_, index)| *index).max();
         match (live, dead) {
             (None, None) => self.kv_table_index(),
             (live, dead) => live.max(dead).unwrap_or(0),
@@ -204,21 +225,34 @@ impl View {
         if text.len() < 4 || !text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
             return None;
         }
-        let mut fits = self.node_ids.range(text.clone()..).take_while(|(id, _)| id.starts_with(text.as_str()));
+        let mut fits = self
+            .node_ids
+            .range(text.clone()..)
+            .take_while(|(id, _)| id.starts_with(text.as_str()));
         let (_, name) = fits.next()?;
-        if fits.next().is_some() { None } else { self.nodes.get(name) }
+        if fits.next().is_some() {
+            None
+        } else {
+            self.nodes.get(name)
+        }
     }
 
     /// The instances on a node, by id.
     pub fn services_of(&self, node: &str) -> impl Iterator<Item = &Arc<NodeService>> {
         let node = fold(node);
-        self.services.range((node.clone(), Str::new())..).take_while(move |((n, _), _)| *n == node).map(|(_, v)| v)
+        self.services
+            .range((node.clone(), Str::new())..)
+            .take_while(move |((n, _), _)| *n == node)
+            .map(|(_, v)| v)
     }
 
     /// A node with its instances.
     pub fn node_services(&self, name: &str) -> Option<NodeServices> {
         let node = self.node_by_name_or_id(name)?;
-        Some(NodeServices { node: node.clone(), services: self.services_of(&node.node).cloned().collect() })
+        Some(NodeServices {
+            node: node.clone(),
+            services: self.services_of(&node.node).cloned().collect(),
+        })
     }
 
     /// An instance.
@@ -228,7 +262,9 @@ impl View {
 
     /// All instances with their nodes, sorted by service name.
     pub fn all_instances(&self) -> impl Iterator<Item = ServiceNode> {
-        self.instances.iter().filter_map(|(_, node, id)| self.service_node(node, id))
+        self.instances
+            .iter()
+            .filter_map(|(_, node, id)| self.service_node(node, id))
     }
 
     /// Whether a service of that name has an instance.
@@ -256,29 +292,51 @@ impl View {
     /// The instances of a service, by node and id.
     pub fn instances(&self, name: &str) -> Vec<ServiceNode> {
         let name = fold(name);
-        first_range(&self.instances, &name).filter_map(|(_, node, id)| self.service_node(node, id)).collect()
+        first_range(&self.instances, &name)
+            .filter_map(|(_, node, id)| self.service_node(node, id))
+            .collect()
     }
 
     /// The instances that stand for a service in the mesh: its proxies and native instances.
     pub fn connect_instances(&self, name: &str) -> Vec<ServiceNode> {
         let name = fold(name);
-        first_range(&self.connect, &name).filter_map(|(_, node, id)| self.service_node(node, id)).collect()
+        first_range(&self.connect, &name)
+            .filter_map(|(_, node, id)| self.service_node(node, id))
+            .collect()
     }
 
     /// The instances of a service with the checks that count for them.
     pub fn health(&self, name: &str) -> Vec<CheckServiceNode> {
-        self.instances(name).into_iter().map(|row| self.with_checks(row)).collect()
+        self.instances(name)
+            .into_iter()
+            .map(|row| self.with_checks(row))
+            .collect()
     }
 
     /// [`View::health`] for the mesh.
     pub fn connect_health(&self, name: &str) -> Vec<CheckServiceNode> {
-        self.connect_instances(name).into_iter().map(|row| self.with_checks(row)).collect()
+        self.connect_instances(name)
+            .into_iter()
+            .map(|row| self.with_checks(row))
+            .collect()
     }
 
-    /// The index of a mesh answer: that of the names found, else that of the name asked for.
+    /// The index of a mesh answer: that of the names found, or of the last time that one may have
+    /// gone. Where nothing is found the last extinction counts too, and before that the name
+    /// asked for.
     pub fn connect_index(&self, name: &str) -> u64 {
-        let found = self.connect_instances(name).iter().map(|row| self.service_index(&row.service.service)).max();
-        found.unwrap_or_else(|| self.health_index(name))
+        let found = self
+            .connect_instances(name)
+            .iter()
+            .map(|row| self.service_index(&row.service.service))
+            .max();
+        match found
+            .unwrap_or(self.tables.service_extinction)
+            .max(self.tables.connect_removal)
+        {
+            0 => self.health_index(name),
+            index => index,
+        }
     }
 
     fn with_checks(&self, row: ServiceNode) -> CheckServiceNode {
@@ -288,7 +346,11 @@ impl View {
             .chain(pair_range(&self.check_owners, &node, &id))
             .filter_map(|(n, _, check)| self.checks.get(&(n.clone(), check.clone())).cloned())
             .collect();
-        CheckServiceNode { node: row.node, service: row.service, checks }
+        CheckServiceNode {
+            node: row.node,
+            service: row.service,
+            checks,
+        }
     }
 
     // ---- checks ----
@@ -301,18 +363,23 @@ impl View {
     /// The checks of a node and of its instances.
     pub fn checks_of_node(&self, node: &str) -> impl Iterator<Item = &Arc<HealthCheck>> {
         let node = fold(node);
-        self.checks.range((node.clone(), Str::new())..).take_while(move |((n, _), _)| *n == node).map(|(_, v)| v)
+        self.checks
+            .range((node.clone(), Str::new())..)
+            .take_while(move |((n, _), _)| *n == node)
+            .map(|(_, v)| v)
     }
 
     /// The checks of a service, by node and id.
     pub fn checks_of_service(&self, name: &str) -> Vec<Arc<HealthCheck>> {
         let name = fold(name);
-        let mut found: Vec<_> = first_range(&self.instances, &name)
+        let mut owners: Vec<&(Str, Str, Str)> = first_range(&self.instances, &name)
             .flat_map(|(_, node, id)| pair_range(&self.check_owners, node, id))
-            .filter_map(|owner| Some((owner, self.checks.get(&(owner.0.clone(), owner.2.clone()))?.clone())))
             .collect();
-        found.sort_by(|(a, _), (b, _): &(&(Str, Str, Str), Arc<HealthCheck>)| (&a.0, &a.2).cmp(&(&b.0, &b.2)));
-        found.into_iter().map(|(_, check)| check).collect()
+        owners.sort_by(|a, b| (&a.0, &a.2).cmp(&(&b.0, &b.2)));
+        owners
+            .into_iter()
+            .filter_map(|(node, _, check)| self.checks.get(&(node.clone(), check.clone())).cloned())
+            .collect()
     }
 
     /// A check.
@@ -351,11 +418,15 @@ impl View {
             .map(|(_, entry)| entry)
     }
 
-    fn tombstone_range<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = u64> + 'a {
+    fn tombstone_range<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a Str, &'a u64)> {
         self.tombstones
             .range::<_, str>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(move |(key, _)| key.starts_with(prefix))
-            .map(|(_, index)| *index)
+    }
+
+    /// The tombstones whose text begins with the prefix.
+    pub(crate) fn tombstones_below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Str> {
+        self.tombstone_range(prefix).map(|(key, _)| key)
     }
 
     /// How many keys there are.
@@ -388,19 +459,27 @@ impl View {
     /// The sessions of a node.
     pub fn sessions_of_node(&self, node: &str) -> impl Iterator<Item = &Arc<Session>> {
         let node = fold(node);
-        self.sessions.values().filter(move |s| fold(&s.node) == node)
+        self.sessions
+            .values()
+            .filter(move |s| fold(&s.node) == node)
     }
 
     /// The keys that a session holds.
     pub fn keys_of_session<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Str> {
-        self.session_keys.range((Str::from(id), Str::new())..).take_while(move |(s, _)| s == id).map(|(_, key)| key)
+        self.session_keys
+            .range((Str::from(id), Str::new())..)
+            .take_while(move |(s, _)| s == id)
+            .map(|(_, key)| key)
     }
 
     // ---- coordinates ----
 
     /// All coordinates, by node.
     pub fn coordinates(&self) -> Vec<CoordinateRow> {
-        self.coordinates.iter().filter_map(|(node, c)| self.coordinate_row(node, c)).collect()
+        self.coordinates
+            .iter()
+            .filter_map(|(node, c)| self.coordinate_row(node, c))
+            .collect()
     }
 
     /// The coordinate of a node.
@@ -416,7 +495,11 @@ impl View {
 
     fn coordinate_row(&self, node: &Str, coord: &Coordinate) -> Option<CoordinateRow> {
         let name = self.nodes.get(node)?.node.clone();
-        Some(CoordinateRow { node: name, segment: Str::new(), coord: coord.clone() })
+        Some(CoordinateRow {
+            node: name,
+            segment: Str::new(),
+            coord: coord.clone(),
+        })
     }
 }
 

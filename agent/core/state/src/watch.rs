@@ -57,6 +57,16 @@ impl Changes {
         }
     }
 
+    /// How much was noted so far, for [`Changes::rewind`].
+    pub(crate) fn mark(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Forgets what was noted after the mark.
+    pub(crate) fn rewind(&mut self, mark: usize) {
+        self.keys.truncate(mark);
+    }
+
     /// All that was touched; some may stand there twice.
     pub fn keys(&self) -> &[WatchKey] {
         &self.keys

@@ -3,6 +3,7 @@
 use super::Step;
 use crate::command::{KvOp, KvVerb, Outcome};
 use crate::watch::WatchKey;
+use lictor_wire::duration::go_quote;
 use lictor_wire::{KvEntry, Str};
 use std::sync::Arc;
 
@@ -59,7 +60,7 @@ impl Step<'_> {
             return Outcome::Refused("missing session".to_owned());
         }
         if !self.v.sessions.contains_key(&op.session) {
-            return Outcome::Refused(format!("invalid session \"{}\"", op.session));
+            return Outcome::Refused(format!("invalid session {}", go_quote(&op.session)));
         }
         match self.v.kv.get(&op.key) {
             Some(entry) if entry.session == op.session => self.put(op, Lock::Again),
@@ -114,7 +115,9 @@ impl Step<'_> {
                 self.v.session_keys.remove(&(held, op.key.clone()));
             }
             if !row.session.is_empty() {
-                self.v.session_keys.insert((row.session.clone(), op.key.clone()));
+                self.v
+                    .session_keys
+                    .insert((row.session.clone(), op.key.clone()));
             }
         }
         self.v.kv.insert(op.key.clone(), Arc::new(row));
@@ -131,9 +134,13 @@ impl Step<'_> {
     }
 
     fn forget_key(&mut self, key: &Str) -> bool {
-        let Some(entry) = self.v.kv.remove(key) else { return false };
+        let Some(entry) = self.v.kv.remove(key) else {
+            return false;
+        };
         if !entry.session.is_empty() {
-            self.v.session_keys.remove(&(entry.session.clone(), key.clone()));
+            self.v
+                .session_keys
+                .remove(&(entry.session.clone(), key.clone()));
         }
         self.v.tables.kvs = self.index;
         self.changes.touch(WatchKey::Kv(key.clone()));
@@ -148,7 +155,13 @@ impl Step<'_> {
         for key in &keys {
             self.forget_key(key);
         }
-        // One tombstone for the prefix; none for everything, whose index is the table's.
+        // One tombstone for the prefix; none for everything, whose index is the table's. Older
+        // ones below it go: a list below the prefix does not see the new one, and an old one must
+        // not hold its index back. Without any, the index is the table's, which is not lower.
+        let older: Vec<Str> = self.v.tombstones_below(prefix).cloned().collect();
+        for key in older {
+            self.v.tombstones.remove(&key);
+        }
         if !prefix.is_empty() {
             self.v.tombstones.insert(prefix.clone(), self.index);
             self.v.tables.tombstones = self.index;
@@ -156,12 +169,23 @@ impl Step<'_> {
     }
 
     pub(super) fn reap_tombstones(&mut self, up_to: u64) -> Outcome {
-        let gone: Vec<Str> = self.v.tombstones.iter().filter(|(_, at)| **at <= up_to).map(|(key, _)| key.clone()).collect();
+        let gone: Vec<Str> = self
+            .v
+            .tombstones
+            .iter()
+            .filter(|(_, at)| **at <= up_to)
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in gone {
             self.v.tombstones.remove(&key);
         }
-        let over: Vec<Str> =
-            self.v.lock_delays.iter().filter(|(_, until)| **until <= self.now).map(|(key, _)| key.clone()).collect();
+        let over: Vec<Str> = self
+            .v
+            .lock_delays
+            .iter()
+            .filter(|(_, until)| **until <= self.now)
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in over {
             self.v.lock_delays.remove(&key);
         }

@@ -3,6 +3,7 @@
 mod catalog;
 mod kv;
 mod session;
+mod txn;
 
 use crate::command::{Command, CoordinateUpdate, Entry, Outcome};
 use crate::view::{View, fold};
@@ -23,6 +24,12 @@ struct Step<'a> {
     index: u64,
     /// Milliseconds since 1970, stamped by the leader.
     now: u64,
+}
+
+/// A place to return to.
+struct Saved {
+    view: View,
+    mark: usize,
 }
 
 impl State {
@@ -50,7 +57,12 @@ impl State {
     /// nothing. What it touched is added to `changes`.
     pub fn apply(&mut self, index: u64, entry: &Entry, changes: &mut Changes) -> Outcome {
         self.view.index = index;
-        let mut step = Step { v: &mut self.view, changes, index, now: entry.at };
+        let mut step = Step {
+            v: &mut self.view,
+            changes,
+            index,
+            now: entry.at,
+        };
         step.run(&entry.command)
     }
 }
@@ -69,7 +81,22 @@ impl Step<'_> {
             Command::ReapTombstones(up_to) => self.reap_tombstones(*up_to),
             Command::Coordinates(all) => self.coordinates(all),
             Command::Batch(all) => Outcome::Batch(all.iter().map(|c| self.run(c)).collect()),
+            Command::Txn(ops) => self.txn(ops),
         }
+    }
+
+    /// What is needed to undo what follows. The tables are persistent: this copies pointers.
+    fn save(&self) -> Saved {
+        Saved {
+            view: self.v.clone(),
+            mark: self.changes.mark(),
+        }
+    }
+
+    /// Undoes all that was done since, so that nobody wakes for it. The applied index stays.
+    fn undo(&mut self, saved: Saved) {
+        *self.v = saved.view;
+        self.changes.rewind(saved.mark);
     }
 
     fn coordinates(&mut self, all: &[CoordinateUpdate]) -> Outcome {
@@ -79,7 +106,9 @@ impl Step<'_> {
             if !self.v.nodes.contains_key(&node) {
                 continue;
             }
-            self.v.coordinates.insert(node.clone(), Arc::new(update.coord.clone()));
+            self.v
+                .coordinates
+                .insert(node.clone(), Arc::new(update.coord.clone()));
             self.v.tables.coordinates = self.index;
             self.changes.touch(WatchKey::Coordinates);
             self.changes.touch(WatchKey::NodeCoordinate(node));
@@ -87,3 +116,6 @@ impl Step<'_> {
         Outcome::Done
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,9 @@ impl Step<'_> {
             }
         }
         for id in &checks {
-            self.v.session_checks.insert((node.clone(), fold(id), given.id.clone()));
+            self.v
+                .session_checks
+                .insert((node.clone(), fold(id), given.id.clone()));
         }
         let mut row = given.clone();
         row.create_index = self.index;
@@ -62,12 +64,18 @@ impl Step<'_> {
 
     /// Ends a session: its keys are released or deleted, and cannot be locked for its delay.
     pub(super) fn end_session(&mut self, id: &Str) {
-        let Some(session) = self.v.sessions.remove(id) else { return };
+        let Some(session) = self.v.sessions.remove(id) else {
+            return;
+        };
         let node = fold(&session.node);
         for check in session_checks(&session) {
-            self.v.session_checks.remove(&(node.clone(), fold(&check), id.clone()));
+            self.v
+                .session_checks
+                .remove(&(node.clone(), fold(&check), id.clone()));
         }
-        let delay = u64::try_from(session.lock_delay.0 / 1_000_000).unwrap_or(0).min(LOCK_DELAY_MAX);
+        let delay = u64::try_from(session.lock_delay.0 / 1_000_000)
+            .unwrap_or(0)
+            .min(LOCK_DELAY_MAX);
         let keys: Vec<Str> = self.v.keys_of_session(id).cloned().collect();
         for key in keys {
             match session.behavior {
@@ -83,8 +91,14 @@ impl Step<'_> {
     }
 
     fn release(&mut self, key: &Str) {
-        let Some(entry) = self.v.kv.get(key) else { return };
-        let row = KvEntry { session: Str::new(), modify_index: self.index, ..(**entry).clone() };
+        let Some(entry) = self.v.kv.get(key) else {
+            return;
+        };
+        let row = KvEntry {
+            session: Str::new(),
+            modify_index: self.index,
+            ..(**entry).clone()
+        };
         self.v.kv.insert(key.clone(), Arc::new(row));
         self.v.tables.kvs = self.index;
         self.changes.touch(WatchKey::Kv(key.clone()));
@@ -93,6 +107,15 @@ impl Step<'_> {
 
 /// The checks that a session hangs on, of the node and of services.
 fn session_checks(session: &Session) -> Vec<Str> {
-    let services = session.service_checks.iter().flatten().map(|c| c.id.clone());
-    session.node_checks.iter().cloned().chain(services).collect()
+    let services = session
+        .service_checks
+        .iter()
+        .flatten()
+        .map(|c| c.id.clone());
+    session
+        .node_checks
+        .iter()
+        .cloned()
+        .chain(services)
+        .collect()
 }
