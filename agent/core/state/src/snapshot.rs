@@ -61,7 +61,9 @@ const NODE_INDEXES: u8 = 11;
 const VIRTUAL_IPS: u8 = 12;
 const END: u8 = 255;
 
-#[derive(Serialize, serde::Deserialize)]
+// A field that an older version did not write counts as zero.
+#[derive(Default, Serialize, serde::Deserialize)]
+#[serde(default)]
 struct Head {
     index: u64,
     nodes: u64,
