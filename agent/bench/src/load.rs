@@ -3,23 +3,28 @@
 use crate::Result;
 use crate::process::{Bench, Server};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What a server managed.
+/// What a server managed, or what it took.
 #[derive(Clone, Copy, Debug)]
-pub struct Rate {
-    /// Answers in a second.
-    pub per_second: f64,
-    /// The share of its processor that the server used, 0 to 1. Below 0.9 the load was the limit.
-    pub busy: f64,
+pub struct Sample {
+    /// Answers in a second, or the cost.
+    pub value: f64,
+    /// The same by the server's processor time: answers for each second of it, or milliseconds of
+    /// it. Hardly moves with what else the machine does.
+    pub by_cpu: Option<f64>,
 }
 
-fn during(server: &Server, load: impl FnOnce() -> Result<f64>) -> Result<Rate> {
-    let (cpu, began) = (server.cpu()?, Instant::now());
-    let per_second = load()?;
-    let busy = (server.cpu()? - cpu) / began.elapsed().as_secs_f64();
-    Ok(Rate { per_second, busy })
+/// A rate, and how many answers that were.
+type Counted = (f64, f64);
+
+fn during(server: &Server, load: impl FnOnce() -> Result<Counted>) -> Result<Sample> {
+    let before = server.cpu()?;
+    let (value, answers) = load()?;
+    let by_cpu = Some(answers / (server.cpu()? - before).max(0.01));
+    Ok(Sample { value, by_cpu })
 }
 
 /// GETs of one path, or whatever the script says.
@@ -29,7 +34,7 @@ pub fn http(
     path: &str,
     connections: u32,
     script: Option<&str>,
-) -> Result<Rate> {
+) -> Result<Sample> {
     let mut wrk = Command::new("wrk");
     wrk.args([
         "-t1",
@@ -50,12 +55,15 @@ pub fn http(
         if bad > 0.0 || rate == 0.0 {
             return Err(format!("{bad} bad answers: {text}").into());
         }
-        Ok(rate)
+        let whole = text
+            .lines()
+            .find_map(|l| l.split_once(" requests in ")?.0.trim().parse().ok());
+        Ok((rate, whole.ok_or_else(|| format!("wrk: {text}"))?))
     })
 }
 
 /// One question, over and over, on 16 sockets with 200 in flight.
-pub fn dns(bench: &Bench, server: &Server, question: &str) -> Result<Rate> {
+pub fn dns(bench: &Bench, server: &Server, question: &str) -> Result<Sample> {
     let file = bench.dir.join("questions");
     std::fs::write(&file, format!("{question}\n"))?;
     let mut dnsperf = Command::new("dnsperf");
@@ -68,7 +76,7 @@ pub fn dns(bench: &Bench, server: &Server, question: &str) -> Result<Rate> {
         &bench.seconds.to_string(),
     ]);
     dnsperf
-        .args(["-c", "16", "-T", "1", "-q", "200", "-d"])
+        .args(["-c", "16", "-T", "1", "-q", "200", "-t", "1", "-d"])
         .arg(file);
     during(server, || {
         let out = dnsperf.output()?;
@@ -80,7 +88,7 @@ pub fn dns(bench: &Bench, server: &Server, question: &str) -> Result<Rate> {
         if good < sent * 0.99 {
             return Err(format!("{good} good answers of {sent}: {text}").into());
         }
-        Ok(rate)
+        Ok((rate, good))
     })
 }
 
@@ -93,22 +101,26 @@ fn number(text: &str, label: &str) -> Option<f64> {
     rest[..end].parse().ok()
 }
 
-/// How often the disk takes 200 bytes at the end of a file and says that it has them.
-pub fn disk(bench: &Bench) -> Result<Rate> {
+/// How often the disk takes 200 bytes and says that it has them. The file has its size from the
+/// start, as the logs of databases have, so that no flush has to change the folder's records too.
+pub fn disk(bench: &Bench) -> Result<Sample> {
+    const SIZE: u64 = 16 << 20;
     let path = bench.dir.join("flushed");
     let mut file = std::fs::File::create(&path)?;
+    file.write_all(&vec![0; SIZE as usize])?;
+    file.sync_all()?;
     let (began, length) = (Instant::now(), Duration::from_secs(bench.seconds.into()));
-    let mut flushed = 0;
+    let mut flushed: u64 = 0;
     while began.elapsed() < length {
-        file.write_all(&[b'x'; 200])?;
+        file.write_all_at(&[b'x'; 200], flushed * 200 % (SIZE - 200))?;
         file.sync_data()?;
         flushed += 1;
     }
-    let took = began.elapsed().as_secs_f64();
+    let value = flushed as f64 / began.elapsed().as_secs_f64();
     std::fs::remove_file(path)?;
-    Ok(Rate {
-        per_second: f64::from(flushed) / took,
-        busy: 1.0,
+    Ok(Sample {
+        value,
+        by_cpu: None,
     })
 }
 

@@ -205,7 +205,21 @@ impl Server {
         Ok(kib.ok_or("no RssAnon")? * 1024.0)
     }
 
-    /// Seconds of processor time so far.
+    /// Seconds of processor time that its threads of now have had, to the nanosecond.
+    pub fn cpu_of_threads(&self) -> Result<f64> {
+        let mut nanoseconds = 0.0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+            nanoseconds += text
+                .split(' ')
+                .next()
+                .and_then(|n| n.parse::<f64>().ok())
+                .unwrap_or(0.0);
+        }
+        Ok(nanoseconds / 1e9)
+    }
+
+    /// Seconds of processor time so far, those of threads that have ended included.
     pub fn cpu(&self) -> Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let fields = stat.rsplit_once(") ").ok_or("no stat")?.1;

@@ -1,6 +1,6 @@
 //! What is measured.
 
-use crate::load::{self, Rate};
+use crate::load::{self, Sample};
 use crate::peers::{self, Kind};
 use crate::process::{Bench, Server};
 use crate::table::median;
@@ -24,11 +24,11 @@ pub struct Scenario {
 /// A line of the table.
 pub struct Row {
     /// Lictor's figure.
-    pub lictor: f64,
+    pub lictor: Sample,
     /// The reference.
     pub against: &'static str,
     /// Its figure.
-    pub reference: Option<f64>,
+    pub reference: Option<Sample>,
     /// What one has to know to read it.
     pub note: String,
 }
@@ -172,44 +172,35 @@ fn turns(bench: &Bench, sides: &mut [(&'static str, Side<'_>)]) -> Result<Vec<Ro
             values.push(side().map_err(|e| format!("{name}: {e}"))?);
         }
     }
-    let figure = |i: usize| median(&all[i].iter().map(|r| r.per_second).collect::<Vec<_>>());
-    let busy = |i: usize| 100.0 * median(&all[i].iter().map(|r| r.busy).collect::<Vec<_>>());
-    // Costs have no load to speak of.
-    let note = |i: usize| match busy(i) {
-        b if b.is_nan() || sides[i].0 == "disk" => String::new(),
-        b => format!("{} {b:.0} % busy", sides[i].0),
-    };
-    if sides.len() == 1 {
-        return Ok(vec![Row {
-            lictor: figure(0),
-            against: "",
-            reference: None,
-            note: note(0),
-        }]);
-    }
-    let row = |i: usize| {
-        let notes = [note(0), note(i)]
-            .into_iter()
-            .filter(|n| !n.is_empty())
-            .collect::<Vec<_>>();
-        Row {
-            lictor: figure(0),
-            against: sides[i].0,
-            reference: Some(figure(i)),
-            note: notes.join(", "),
+    let figure = |i: usize| {
+        let by_cpu: Vec<f64> = all[i].iter().filter_map(|s: &Sample| s.by_cpu).collect();
+        Sample {
+            value: median(&all[i].iter().map(|s| s.value).collect::<Vec<_>>()),
+            by_cpu: (!by_cpu.is_empty()).then(|| median(&by_cpu)),
         }
     };
-    Ok((1..sides.len()).map(row).collect())
+    let row = |against, reference| Row {
+        lictor: figure(0),
+        against,
+        reference,
+        note: String::new(),
+    };
+    if sides.len() == 1 {
+        return Ok(vec![row("", None)]);
+    }
+    Ok((1..sides.len())
+        .map(|i| row(sides[i].0, Some(figure(i))))
+        .collect())
 }
 
-type Side<'a> = Box<dyn FnMut() -> Result<Rate> + 'a>;
+type Side<'a> = Box<dyn FnMut() -> Result<Sample> + 'a>;
 
 /// A side that measures a cost.
 fn cost<'a>(mut measure: impl FnMut() -> Result<f64> + 'a) -> Side<'a> {
     Box::new(move || {
-        Ok(Rate {
-            per_second: measure()?,
-            busy: f64::NAN,
+        Ok(Sample {
+            value: measure()?,
+            by_cpu: None,
         })
     })
 }
@@ -251,10 +242,9 @@ fn idle_memory(bench: &Bench) -> Result<Vec<Row>> {
 fn idle_cpu(bench: &Bench) -> Result<Vec<Row>> {
     fn at_rest((server, _): (Server, f64)) -> Result<f64> {
         std::thread::sleep(REST);
-        let (before, seconds) = (server.cpu()?, 10.0);
+        let (before, seconds) = (server.cpu_of_threads()?, 10.0);
         std::thread::sleep(Duration::from_secs_f64(seconds));
-        // The clock of the system ticks every 10 ms: what is less than one tick is not nothing.
-        Ok(((server.cpu()? - before) * 1000.0 / seconds).max(0.1))
+        Ok((server.cpu_of_threads()? - before) * 1000.0 / seconds)
     }
     let mut sides = vec![(
         "lictor",
@@ -317,7 +307,7 @@ fn reads(
     }
     let mut rows = loaded(bench, &servers, path, 32, None)?;
     for row in &mut rows {
-        row.note = format!("{} bytes, {}", bytes.len(), row.note);
+        row.note = format!("{} bytes", bytes.len());
     }
     Ok(rows)
 }
@@ -453,8 +443,8 @@ fn durable(bench: &Bench, clients: u32) -> Result<Vec<Row>> {
     let kind = peers::file_system(&bench.dir);
     for row in &mut rows {
         row.note = match kind.as_str() {
-            "tmpfs" => format!("{}, ON TMPFS: NOTHING IS FLUSHED, see --dir", row.note),
-            _ => format!("{}, {kind}", row.note),
+            "tmpfs" => "ON TMPFS: NOTHING IS FLUSHED, see --dir".into(),
+            _ => kind.clone(),
         };
     }
     Ok(rows)
@@ -520,9 +510,9 @@ fn watch_2000(bench: &Bench) -> Result<Vec<Row>> {
             client.good("PUT", "/change", b"").map(drop)
         })
     };
-    let mut sides = vec![("lictor", cost(ours))];
+    let mut sides: Vec<(&'static str, Side<'_>)> = vec![("lictor", Box::new(ours))];
     if bench.wants("warp", "") {
-        sides.push(("warp", cost(bare)));
+        sides.push(("warp", Box::new(bare)));
     }
     turns(bench, &mut sides)
 }
@@ -533,11 +523,15 @@ fn watch_memory(bench: &Bench) -> Result<Vec<Row>> {
         let (lictor, _) = peers::lictor(bench, Kind::Memory)?;
         peers::register(&lictor, 100, 2)?;
         std::thread::sleep(REST);
-        let now = lictor
-            .client()?
-            .good("GET", "/v1/health/service/svc-0", b"")?;
-        let index = now.index.ok_or("no index")?.max(1 << 40);
-        let path = |i| format!("/v1/health/service/svc-{}?index={index}&wait=300s", i % 100);
+        let mut client = lictor.client()?;
+        let mut paths = Vec::new();
+        for s in 0..100 {
+            let path = format!("/v1/health/service/svc-{s}");
+            let now = client.good("GET", &path, b"")?;
+            let index = now.index.ok_or("no index")?;
+            paths.push(format!("{path}?index={index}&wait=300s"));
+        }
+        let path = |i: usize| paths[i % 100].clone();
         Ok(watch::cost(&lictor, WATCHERS, path)? / 1024.0)
     };
     let bare = || {

@@ -5,34 +5,51 @@ use crate::scenario::{Row, Scenario};
 /// The head of the table.
 pub fn head() {
     println!(
-        "{:16} {:>6} {:>12}  {:16} {:>12} {:>8}  notes",
-        "scenario", "unit", "lictor", "reference", "reference", "ratio"
+        "{:13} {:>4} {:>8} {:9} {:>9} {:>6} | {:>8} {:>9} {:>6}  notes",
+        "", "", "", "", "", "", "by cpu:", "", ""
+    );
+    println!(
+        "{:13} {:>4} {:>8} {:9} {:>9} {:>6} | {:>8} {:>9} {:>6}",
+        "scenario", "unit", "lictor", "reference", "", "ratio", "lictor", "reference", "ratio"
     );
 }
 
 /// The rows of a scenario.
 pub fn rows(scenario: &Scenario, rows: &[Row]) {
     for row in rows {
-        let (theirs, ratio) = match row.reference {
-            Some(value) => {
-                let ratio = if scenario.more_is_better {
-                    row.lictor / value
-                } else {
-                    value / row.lictor
-                };
-                (figure(value), format!("{ratio:.2}"))
-            }
-            None => (String::new(), String::new()),
-        };
+        let (lictor, theirs, ratio) = compared(
+            Some(row.lictor.value),
+            row.reference.map(|r| r.value),
+            scenario,
+        );
+        let by_cpu = row.reference.and_then(|r| r.by_cpu);
+        let (cpu, their_cpu, cpu_ratio) = compared(row.lictor.by_cpu, by_cpu, scenario);
         println!(
-            "{:16} {:>6} {:>12}  {:16} {theirs:>12} {ratio:>8}  {}",
-            scenario.name,
-            scenario.unit,
-            figure(row.lictor),
-            row.against,
-            row.note,
+            "{:13} {:>4} {lictor:>8} {:9} {theirs:>9} {ratio:>6} | {cpu:>8} {their_cpu:>9} {cpu_ratio:>6}  {}",
+            scenario.name, scenario.unit, row.against, row.note,
         );
     }
+}
+
+/// Both figures and the ratio: above 1 Lictor is better.
+fn compared(
+    ours: Option<f64>,
+    theirs: Option<f64>,
+    scenario: &Scenario,
+) -> (String, String, String) {
+    let ratio = ours.zip(theirs).map(|(ours, theirs)| {
+        if scenario.more_is_better {
+            ours / theirs
+        } else {
+            theirs / ours
+        }
+    });
+    let show = |value: Option<f64>| value.map_or(String::new(), figure);
+    (
+        show(ours),
+        show(theirs),
+        ratio.map_or(String::new(), |r| format!("{r:.2}")),
+    )
 }
 
 fn figure(value: f64) -> String {

@@ -1,6 +1,7 @@
 //! Clients that wait for a change: how long until the last has it, and what they cost meanwhile.
 
 use crate::client::{Head, request};
+use crate::load::Sample;
 use crate::process::Server;
 use crate::{Result, client::Client};
 use std::time::{Duration, Instant};
@@ -63,7 +64,7 @@ pub fn until_the_last(
     n: usize,
     path: &str,
     change: impl FnOnce(&mut Client) -> Result<()> + Send + 'static,
-) -> Result<f64> {
+) -> Result<Sample> {
     let mut changer = server.client()?;
     runtime()?.block_on(async {
         let mut waiting = Vec::with_capacity(n);
@@ -74,7 +75,7 @@ pub fn until_the_last(
         if waiting.iter().any(tokio::task::JoinHandle::is_finished) {
             return Err("a watcher had its answer before the change".into());
         }
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), server.cpu_of_threads()?);
         let changing = tokio::task::spawn_blocking(move || change(&mut changer));
         tokio::time::timeout(LIMIT, async {
             for one in waiting {
@@ -85,7 +86,11 @@ pub fn until_the_last(
         .await??;
         let took = began.elapsed();
         changing.await??;
-        Ok(took.as_secs_f64() * 1000.0)
+        let cpu = server.cpu_of_threads()? - cpu;
+        Ok(Sample {
+            value: took.as_secs_f64() * 1000.0,
+            by_cpu: Some(cpu * 1000.0),
+        })
     })
 }
 

@@ -8,28 +8,37 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use lictor_gossip::Config;
 use lictor_gossip::memberlist::suspicion::suspicion_min;
 use lictor_gossip::sim::storm::storm;
 use lictor_gossip::sim::{Seen, Sim};
-use lictor_gossip::Config;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let number = |at: usize, default: u64| args.get(at).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let number = |at: usize, default: u64| {
+        args.get(at)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
+    };
     match args.first().map(String::as_str) {
         Some("storm") => {
             for seed in number(1, 1)..=number(2, 100) {
                 let sim = storm(seed, usize::try_from(6 + seed % 40).unwrap_or(6), 120);
-                println!("seed {seed}: {} members, {} packets, {}", sim.len(), sim.packets, sim.now());
+                println!(
+                    "seed {seed}: {} members, {} packets, {}",
+                    sim.len(),
+                    sim.packets,
+                    sim.now()
+                );
             }
         }
         Some("false") => false_alarms(number(1, 4)),
-        Some("detection") => detection(number(1, 8)),
+        Some("detection") => detection(number(1, 16)),
         Some("load") => load(),
         _ => {
-            detection(8);
+            detection(16);
             false_alarms(4);
             load();
         }
@@ -39,14 +48,19 @@ fn main() {
 /// From the death of a member until others know.
 fn detection(runs: u64) {
     println!("Detection of a death, LAN profile, mean over {runs} deaths (seconds).");
-    println!("SWIM's expectation is for the first probe to meet the dead: 1 / (1 - e^-1) = 1.58 periods;");
-    println!("the round that notices takes one period more. The window is that of the suspicion.\n");
+    println!(
+        "SWIM's expectation is for the first probe to meet the dead: 1 / (1 - e^-1) = 1.58 periods;"
+    );
+    println!(
+        "the round that notices takes one period more. The window is that of the suspicion.\n"
+    );
     println!("members  loss  first suspect  (SWIM)  first verdict  all know  window min..max");
     for count in [8, 32, 128, 512] {
         for loss in [0.0, 0.05, 0.10, 0.20] {
             let (mut suspect, mut verdict, mut all) = (0.0, 0.0, 0.0);
             for run in 0..runs {
                 let mut sim = Sim::pool(1000 + run, count, &Config::lan());
+                sim.assert_converges(SECOND * 120);
                 sim.network.loss = loss;
                 // Some time passes first, so that the death falls on no special moment.
                 let pause = sim.rng().part_of(SECOND * 3);
@@ -56,11 +70,17 @@ fn detection(runs: u64) {
                 sim.kill(dead);
                 let observers = count - 1;
                 let knows = |sim: &Sim| {
-                    let seen = sim.sights.iter().filter(|s| s.of == dead && s.what == Seen::Failed && s.at >= start);
+                    let seen = sim
+                        .sights
+                        .iter()
+                        .filter(|s| s.of == dead && s.what == Seen::Failed && s.at >= start);
                     seen.map(|sight| sight.by).collect::<BTreeSet<_>>().len()
                 };
                 let took = sim.run_until(SECOND * 300, SECOND / 10, |sim| knows(sim) == observers);
-                let first = |what| sim.first(dead, what, start).map_or(f64::NAN, |at| at.since(start).as_secs_f64());
+                let first = |what| {
+                    sim.first(dead, what, start)
+                        .map_or(f64::NAN, |at| at.since(start).as_secs_f64())
+                };
                 suspect += first(Seen::Suspect);
                 verdict += first(Seen::Failed);
                 all += took.map_or(f64::NAN, |took| took.as_secs_f64());
@@ -84,10 +104,20 @@ fn detection(runs: u64) {
 /// What befalls a pool in which nobody dies.
 fn false_alarms(runs: u64) {
     println!("False alarms in 128 members, LAN profile, {runs} x 10 minutes; per member and hour.");
-    println!("`slow` members stop for up to 5 s, again and again, running half of the time; `seen` counts each");
+    println!(
+        "`slow` members stop for up to 5 s, again and again, running half of the time; `seen` counts each"
+    );
     println!("observer, `members` the members that anybody took for failed within a minute.\n");
     println!("loss  slow  awareness  suspicions  failed seen  failed members  of those slow");
-    for (loss, slow) in [(0.0, 0), (0.10, 0), (0.20, 0), (0.30, 0), (0.0, 4), (0.0, 16), (0.10, 16)] {
+    for (loss, slow) in [
+        (0.0, 0),
+        (0.10, 0),
+        (0.20, 0),
+        (0.30, 0),
+        (0.0, 4),
+        (0.0, 16),
+        (0.10, 16),
+    ] {
         for awareness in [true, false] {
             let config = Config {
                 awareness_max: if awareness { 8 } else { 1 },
@@ -113,7 +143,13 @@ fn false_alarms(runs: u64) {
                     sim.run(SECOND * 5 / 2);
                 }
                 let pool = sim.now();
-                suspicions += sim.sights.iter().filter(|s| s.what == Seen::Suspect).map(|s| (s.of, s.at.offset().as_secs() / 10)).collect::<BTreeSet<_>>().len();
+                suspicions += sim
+                    .sights
+                    .iter()
+                    .filter(|s| s.what == Seen::Suspect)
+                    .map(|s| (s.of, s.at.offset().as_secs() / 10))
+                    .collect::<BTreeSet<_>>()
+                    .len();
                 for sight in sim.sights.iter().filter(|s| s.what == Seen::Failed) {
                     seen += 1;
                     of_slow += usize::from(sight.of < slow);
@@ -129,7 +165,11 @@ fn false_alarms(runs: u64) {
                 suspicions as f64 / hours,
                 seen as f64 / hours,
                 episodes.len() as f64 / hours,
-                if seen == 0 { 0.0 } else { 100.0 * of_slow as f64 / f64::from(seen) },
+                if seen == 0 {
+                    0.0
+                } else {
+                    100.0 * of_slow as f64 / f64::from(seen)
+                },
             );
         }
     }
@@ -146,7 +186,11 @@ fn load() {
         let (packets, bytes) = (sim.packets, sim.bytes);
         sim.run(SECOND * 60);
         let per = |sum: u64| sum as f64 / 60.0 / count as f64;
-        println!("{count:7}  {:7.2}  {:5.0}", per(sim.packets - packets), per(sim.bytes - bytes));
+        println!(
+            "{count:7}  {:7.2}  {:5.0}",
+            per(sim.packets - packets),
+            per(sim.bytes - bytes)
+        );
     }
     println!();
 }

@@ -42,7 +42,12 @@ pub struct Coordinate {
 
 impl Default for Coordinate {
     fn default() -> Self {
-        Self { vec: [0.0; DIMENSIONS], error: ERROR_MAX, adjustment: 0.0, height: HEIGHT_MIN }
+        Self {
+            vec: [0.0; DIMENSIONS],
+            error: ERROR_MAX,
+            adjustment: 0.0,
+            height: HEIGHT_MIN,
+        }
     }
 }
 
@@ -60,8 +65,12 @@ impl Coordinate {
     /// The payload of an ack.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let wire =
-            Wire { adjustment: self.adjustment, error: self.error, height: self.height, vec: self.vec.to_vec() };
+        let wire = Wire {
+            adjustment: self.adjustment,
+            error: self.error,
+            height: self.height,
+            vec: self.vec.to_vec(),
+        };
         msgpack::tagged(VERSION, &wire)
     }
 
@@ -69,15 +78,25 @@ impl Coordinate {
     /// what is no number.
     #[must_use]
     pub fn decode(payload: &[u8]) -> Option<Self> {
-        let (&VERSION, body) = payload.split_first()? else { return None };
+        let (&VERSION, body) = payload.split_first()? else {
+            return None;
+        };
         let wire = Wire::read(&mut Reader::new(body)).ok()?;
         let vec = wire.vec.try_into().ok()?;
-        let it = Self { vec, error: wire.error, adjustment: wire.adjustment, height: wire.height };
+        let it = Self {
+            vec,
+            error: wire.error,
+            adjustment: wire.adjustment,
+            height: wire.height,
+        };
         it.is_valid().then_some(it)
     }
 
     fn is_valid(&self) -> bool {
-        self.vec.iter().chain([&self.error, &self.adjustment, &self.height]).all(|number| number.is_finite())
+        self.vec
+            .iter()
+            .chain([&self.error, &self.adjustment, &self.height])
+            .all(|number| number.is_finite())
     }
 
     /// The round-trip time to expect between two places.
@@ -110,7 +129,8 @@ impl Coordinate {
             *part += unit * force;
         }
         if length > TINY {
-            self.height = ((self.height + other.height) * force / length + self.height).max(HEIGHT_MIN);
+            self.height =
+                ((self.height + other.height) * force / length + self.height).max(HEIGHT_MIN);
         }
     }
 }
@@ -184,7 +204,13 @@ impl Coordinates {
     }
 
     /// Takes in a measured round trip to a member at this place. False if it is no measurement.
-    pub fn observe(&mut self, name: &Arc<str>, other: Coordinate, round_trip: Duration, rng: &mut Rng) -> bool {
+    pub fn observe(
+        &mut self,
+        name: &Arc<str>,
+        other: Coordinate,
+        round_trip: Duration,
+        rng: &mut Rng,
+    ) -> bool {
         if round_trip > ROUND_TRIP_MAX || !other.is_valid() {
             return false;
         }
@@ -213,13 +239,15 @@ impl Coordinates {
         // Who is surer moves less.
         let total = (self.own.error + other.error).max(TINY);
         let weight = self.own.error / total;
-        self.own.error = (CE * weight * wrongness + self.own.error * (1.0 - CE * weight)).min(ERROR_MAX);
+        self.own.error =
+            (CE * weight * wrongness + self.own.error * (1.0 - CE * weight)).min(ERROR_MAX);
         let force = CC * weight * (seconds - distance);
         self.own.apply_force(force, other, rng);
 
         self.adjustments[self.next] = seconds - self.own.raw_distance(other);
         self.next = (self.next + 1) % ADJUSTMENT_WINDOW;
-        self.own.adjustment = self.adjustments.iter().sum::<f64>() / (2.0 * ADJUSTMENT_WINDOW as f64);
+        self.own.adjustment =
+            self.adjustments.iter().sum::<f64>() / (2.0 * ADJUSTMENT_WINDOW as f64);
 
         let origin = Coordinate::default();
         let pull = -(self.own.distance(&origin) / GRAVITY).powi(2);
@@ -240,15 +268,29 @@ mod tests {
         assert!((1.4..1.5).contains(&coordinate.error));
         assert_eq!(hex(&coordinate.encode()), payload);
         assert_eq!(Coordinate::decode(b""), None);
-        assert_eq!(Coordinate::decode(&unhex(&payload.replacen("01", "02", 1))), None);
+        assert_eq!(
+            Coordinate::decode(&unhex(&payload.replacen("01", "02", 1))),
+            None
+        );
     }
 
     #[test]
     fn other_dimensions_and_no_numbers_are_refused() {
-        let refused = |wire: Wire| assert_eq!(Coordinate::decode(&msgpack::tagged(VERSION, &wire)), None);
-        refused(Wire { vec: vec![0.0; 7], ..Wire::default() });
-        refused(Wire { vec: vec![f64::NAN; 8], ..Wire::default() });
-        refused(Wire { vec: vec![0.0; 8], height: f64::INFINITY, ..Wire::default() });
+        let refused =
+            |wire: Wire| assert_eq!(Coordinate::decode(&msgpack::tagged(VERSION, &wire)), None);
+        refused(Wire {
+            vec: vec![0.0; 7],
+            ..Wire::default()
+        });
+        refused(Wire {
+            vec: vec![f64::NAN; 8],
+            ..Wire::default()
+        });
+        refused(Wire {
+            vec: vec![0.0; 8],
+            height: f64::INFINITY,
+            ..Wire::default()
+        });
         let mut own = Coordinates::default();
         let late = Duration::from_millis(10_001);
         assert!(!own.observe(&"a".into(), Coordinate::default(), late, &mut Rng::new(1)));
@@ -260,7 +302,12 @@ mod tests {
         let mut own = Coordinates::default();
         let mut rng = Rng::new(1);
         for millis in [10, 10, 5000] {
-            own.observe(&"a".into(), Coordinate::default(), Duration::from_millis(millis), &mut rng);
+            own.observe(
+                &"a".into(),
+                Coordinate::default(),
+                Duration::from_millis(millis),
+                &mut rng,
+            );
         }
         assert!(own.own().distance_to(&Coordinate::default()) < Duration::from_millis(50));
         assert!(own.of("a").is_some());

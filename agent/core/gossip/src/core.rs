@@ -16,8 +16,8 @@ use crate::packet::Codec;
 use crate::packet::message::Versions;
 use crate::random::{NonceSource, Seed};
 use crate::serf::{
-    Effect, EventError, GOODBYE, KeyOperation, Member, Query, QueryError, QueryId, QueryParams, Serf, Snapshot,
-    SnapshotAction, encode_tags,
+    Effect, EventError, GOODBYE, KeyOperation, Member, Query, QueryError, QueryId, QueryParams,
+    Serf, Snapshot, SnapshotAction, encode_tags,
 };
 use crate::stats::{Counters, Stats};
 use crate::time::Time;
@@ -98,7 +98,11 @@ impl Core {
         snapshot: Option<&Snapshot>,
         now: Time,
     ) -> Result<Self, ConfigError> {
-        let Own { name, advertise, tags } = own;
+        let Own {
+            name,
+            advertise,
+            tags,
+        } = own;
         for (what, value) in [
             ("probe interval", config.probe_interval),
             ("probe timeout", config.probe_timeout),
@@ -124,13 +128,35 @@ impl Core {
         let keyring = Keyring::new(&config.keys)?;
         let mut nonces = NonceSource::new(seed);
         let (below, above) = (nonces.rng(), nonces.rng());
-        let codec =
-            Codec::new(config.label.clone(), keyring, config.verify_incoming, config.verify_outgoing, nonces);
+        let codec = Codec::new(
+            config.label.clone(),
+            keyring,
+            config.verify_incoming,
+            config.verify_outgoing,
+            nonces,
+        );
         let name: Arc<str> = name.into();
-        let identity = Identity { name: name.clone(), advertise, versions: Versions::ours(config.serf.protocol) };
-        let serf = Serf::new(config.clone(), name, advertise, admission, above, snapshot, now);
+        let identity = Identity {
+            name: name.clone(),
+            advertise,
+            versions: Versions::ours(config.serf.protocol),
+        };
+        let serf = Serf::new(
+            config.clone(),
+            name,
+            advertise,
+            admission,
+            above,
+            snapshot,
+            now,
+        );
         let memberlist = Memberlist::new(config, identity, codec, below, now);
-        let mut it = Self { memberlist, serf, advertise, next_peek: 0 };
+        let mut it = Self {
+            memberlist,
+            serf,
+            advertise,
+            next_peek: 0,
+        };
         it.memberlist.start(&mut it.serf, now, meta);
         it.settle(now);
         Ok(it)
@@ -138,7 +164,8 @@ impl Core {
 
     /// Takes in a packet.
     pub fn handle_packet(&mut self, now: Time, from: SocketAddr, packet: &[u8]) {
-        self.memberlist.handle_packet(&mut self.serf, now, from, packet);
+        self.memberlist
+            .handle_packet(&mut self.serf, now, from, packet);
         self.settle(now);
     }
 
@@ -155,13 +182,15 @@ impl Core {
 
     /// Bytes came on a connection.
     pub fn handle_stream_data(&mut self, now: Time, id: StreamId, bytes: &[u8]) {
-        self.memberlist.handle_stream_data(&mut self.serf, now, id, bytes);
+        self.memberlist
+            .handle_stream_data(&mut self.serf, now, id, bytes);
         self.settle(now);
     }
 
     /// A connection ended, or could not be made.
     pub fn handle_stream_closed(&mut self, now: Time, id: StreamId, how: StreamClosed) {
-        self.memberlist.handle_stream_closed(&mut self.serf, now, id, how);
+        self.memberlist
+            .handle_stream_closed(&mut self.serf, now, id, how);
         self.settle(now);
     }
 
@@ -177,7 +206,9 @@ impl Core {
         loop {
             let sent = self.memberlist.take_done();
             self.serf.notice_sent(now, &sent);
-            let Some(effect) = self.serf.effects.pop_front() else { return };
+            let Some(effect) = self.serf.effects.pop_front() else {
+                return;
+            };
             match effect {
                 // An answer to ourselves needs no network.
                 Effect::Send { to, message } if to == self.advertise => {
@@ -198,7 +229,11 @@ impl Core {
                     let heard = self.memberlist.leave(&mut self.serf, now, GOODBYE);
                     self.serf.said_goodbye(now, heard);
                 }
-                Effect::Keys { query, operation, key } => {
+                Effect::Keys {
+                    query,
+                    operation,
+                    key,
+                } => {
                     let ring = &mut self.memberlist.codec_mut().keyring;
                     self.serf.change_keys(now, ring, &query, operation, &key);
                 }
@@ -229,7 +264,10 @@ impl Core {
     /// When [`Core::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.memberlist.poll_timeout(), self.serf.poll_timeout()].into_iter().flatten().min()
+        [self.memberlist.poll_timeout(), self.serf.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Joins the pools at these addresses. [`Event::JoinDone`] with the returned number tells the end.
@@ -281,7 +319,13 @@ impl Core {
     ///
     /// # Errors
     /// Too large, or we are leaving.
-    pub fn fire_event(&mut self, now: Time, name: &str, payload: &[u8], coalesce: bool) -> Result<u64, EventError> {
+    pub fn fire_event(
+        &mut self,
+        now: Time,
+        name: &str,
+        payload: &[u8],
+        coalesce: bool,
+    ) -> Result<u64, EventError> {
         let result = self.serf.fire_event(name, payload, coalesce);
         self.settle(now);
         result
@@ -291,7 +335,13 @@ impl Core {
     ///
     /// # Errors
     /// Too large, too many, or we are leaving.
-    pub fn query(&mut self, now: Time, name: &str, payload: &[u8], params: &QueryParams) -> Result<QueryId, QueryError> {
+    pub fn query(
+        &mut self,
+        now: Time,
+        name: &str,
+        payload: &[u8],
+        params: &QueryParams,
+    ) -> Result<QueryId, QueryError> {
         let result = self.serf.query(now, name, payload, params);
         self.settle(now);
         result
@@ -336,14 +386,20 @@ impl Core {
         relay_factor: u8,
     ) -> Result<u64, QueryError> {
         let nodes = self.memberlist.live();
-        let result = self.serf.key_operation(now, operation, key, relay_factor, nodes);
+        let result = self
+            .serf
+            .key_operation(now, operation, key, relay_factor, nodes);
         self.settle(now);
         result.map(|id| u64::from(id.id))
     }
 
     /// Our keys, the primary one first.
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        self.memberlist.codec().keyring.keys().map(crate::packet::seal::Key::bytes)
+        self.memberlist
+            .codec()
+            .keyring
+            .keys()
+            .map(crate::packet::seal::Key::bytes)
     }
 
     /// All members in the order of their names, those too that are gone but not forgotten.
@@ -415,5 +471,9 @@ impl Core {
 /// Tags as meta, if they fit.
 fn meta(tags: &Tags) -> Result<Arc<[u8]>, ConfigError> {
     let meta = encode_tags(tags);
-    if meta.len() > MAX_META { Err(ConfigError::Tags) } else { Ok(meta.into()) }
+    if meta.len() > MAX_META {
+        Err(ConfigError::Tags)
+    } else {
+        Ok(meta.into())
+    }
 }

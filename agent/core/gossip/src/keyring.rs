@@ -80,7 +80,11 @@ impl Keyring {
     /// # Errors
     /// It is not installed.
     pub fn use_key(&mut self, bytes: &[u8]) -> Result<(), KeyringError> {
-        let at = self.keys.iter().position(|key| key.bytes() == bytes).ok_or(KeyringError::Missing)?;
+        let at = self
+            .keys
+            .iter()
+            .position(|key| key.bytes() == bytes)
+            .ok_or(KeyringError::Missing)?;
         self.keys[..=at].rotate_right(1);
         Ok(())
     }

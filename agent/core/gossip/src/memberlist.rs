@@ -23,7 +23,9 @@ use table::{NodeId, Table};
 
 use crate::config::Config;
 use crate::msgpack::{self, RawIp};
-use crate::packet::message::{Accusation, Ack, Alive, IndirectPing, Nack, NodeState, Ping, Versions};
+use crate::packet::message::{
+    Accusation, Ack, Alive, IndirectPing, Nack, NodeState, Ping, Versions,
+};
 use crate::packet::{Codec, PacketError, kind};
 use crate::random::Rng;
 use crate::stats::Counters;
@@ -81,7 +83,13 @@ pub trait Delegate {
     /// A user message, by packet or stream.
     fn user_message(&mut self, now: Time, message: &[u8]);
     /// Messages to gossip, each to be counted with its length and `overhead`.
-    fn broadcasts(&mut self, overhead: usize, room: &mut usize, most: usize, out: &mut Vec<Arc<[u8]>>);
+    fn broadcasts(
+        &mut self,
+        overhead: usize,
+        room: &mut usize,
+        most: usize,
+        out: &mut Vec<Arc<[u8]>>,
+    );
     /// The user state of an exchange.
     fn local_state(&mut self) -> Vec<u8>;
     /// The other side's user state.
@@ -91,7 +99,13 @@ pub trait Delegate {
     /// A direct probe was answered.
     fn measured(&mut self, now: Time, node: &Arc<str>, round_trip: Duration, payload: &[u8]);
     /// An exchange that we began has ended.
-    fn exchanged(&mut self, now: Time, exchange: Exchange, with: SocketAddr, result: Result<Vec<NodeState>, StreamError>);
+    fn exchanged(
+        &mut self,
+        now: Time,
+        exchange: Exchange,
+        with: SocketAddr,
+        result: Result<Vec<NodeState>, StreamError>,
+    );
     /// Something an operator may want to read.
     fn note(&mut self, note: Note);
 }
@@ -227,7 +241,10 @@ impl Memberlist {
         timers.set(now + rng.part_of(config.probe_interval), Timer::Probe);
         timers.set(now + rng.part_of(config.gossip_interval), Timer::Gossip);
         if !config.push_pull_interval.is_zero() {
-            timers.set(now + rng.part_of(config.push_pull_interval), Timer::PushPull);
+            timers.set(
+                now + rng.part_of(config.push_pull_interval),
+                Timer::PushPull,
+            );
         }
         Self {
             config,
@@ -398,7 +415,13 @@ impl Memberlist {
     }
 
     /// Takes in a packet.
-    pub fn handle_packet(&mut self, d: &mut dyn Delegate, now: Time, from: SocketAddr, packet: &[u8]) {
+    pub fn handle_packet(
+        &mut self,
+        d: &mut dyn Delegate,
+        now: Time,
+        from: SocketAddr,
+        packet: &[u8],
+    ) {
         self.counters.packets_in += 1;
         self.counters.bytes_in += packet.len() as u64;
         let parts = match self.codec.open_packet(packet) {
@@ -430,7 +453,9 @@ impl Memberlist {
         let (kind, body) = message.split_first().ok_or(PacketError::Short)?;
         match *kind {
             kind::PING => self.handle_ping(d, from, &msgpack::decode(body)?),
-            kind::INDIRECT_PING => self.handle_indirect_ping(d, now, from, &msgpack::decode(body)?)?,
+            kind::INDIRECT_PING => {
+                self.handle_indirect_ping(d, now, from, &msgpack::decode(body)?)?
+            }
             kind::ACK => self.handle_ack(d, now, &msgpack::decode(body)?),
             kind::NACK => self.handle_nack(&msgpack::decode(body)?),
             kind::SUSPECT => {
@@ -470,7 +495,10 @@ impl Memberlist {
             return;
         }
         let to = Self::answer_to(ping.source_addr, ping.source_port, from);
-        let ack = Ack { payload: msgpack::Bytes(d.ack_payload()), seq: ping.seq };
+        let ack = Ack {
+            payload: msgpack::Bytes(d.ack_payload()),
+            seq: ping.seq,
+        };
         self.send_with_gossip(d, to, msgpack::tagged(kind::ACK, &ack));
     }
 
@@ -482,17 +510,33 @@ impl Memberlist {
         ask: &IndirectPing,
     ) -> Result<(), PacketError> {
         let ip = ask.target.ip().ok_or(PacketError::Address)?;
-        let port = if ask.port == 0 { self.identity.advertise.port() } else { ask.port };
+        let port = if ask.port == 0 {
+            self.identity.advertise.port()
+        } else {
+            ask.port
+        };
         if self.relays.len() >= MAX_RELAYS {
             self.counters.dropped += 1;
             return Ok(());
         }
         let to = Self::answer_to(ask.source_addr, ask.source_port, from);
         let seq = self.next_seq();
-        self.relays.insert(seq, Relay { to, seq: ask.seq, nack: ask.nack });
-        self.timers.set(now + self.config.probe_timeout, Timer::Relay(seq));
+        self.relays.insert(
+            seq,
+            Relay {
+                to,
+                seq: ask.seq,
+                nack: ask.nack,
+            },
+        );
+        self.timers
+            .set(now + self.config.probe_timeout, Timer::Relay(seq));
         let ping = self.ping(ask.node.clone(), seq);
-        self.send_with_gossip(d, SocketAddr::new(ip, port), msgpack::tagged(kind::PING, &ping));
+        self.send_with_gossip(
+            d,
+            SocketAddr::new(ip, port),
+            msgpack::tagged(kind::PING, &ping),
+        );
         Ok(())
     }
 
@@ -510,7 +554,10 @@ impl Memberlist {
     fn handle_ack(&mut self, d: &mut dyn Delegate, now: Time, ack: &Ack) {
         if let Some(relay) = self.relays.remove(&ack.seq) {
             // Its timer finds nothing and passes. Peers relay no payload.
-            let ack = Ack { payload: msgpack::Bytes::default(), seq: relay.seq };
+            let ack = Ack {
+                payload: msgpack::Bytes::default(),
+                seq: relay.seq,
+            };
             self.send_with_gossip(d, relay.to, msgpack::tagged(kind::ACK, &ack));
             return;
         }
@@ -529,7 +576,9 @@ impl Memberlist {
     /// Leaves the pool: true if others are there to be told, and `token` comes back when they were.
     pub fn leave(&mut self, d: &mut dyn Delegate, now: Time, token: Token) -> bool {
         self.leaving = true;
-        let Some(own) = self.table.own() else { return false };
+        let Some(own) = self.table.own() else {
+            return false;
+        };
         let goodbye = Accusation {
             from: self.identity.name.clone(),
             incarnation: own.incarnation,
@@ -545,7 +594,8 @@ impl Memberlist {
         let ids = self.table.random_alive(&mut self.rng, count, None);
         let nodes = ids.iter().filter_map(|id| self.table.get(*id));
         let able = nodes.filter(|node| node.versions.max() >= protocol);
-        able.filter_map(|node| node.addr(self.identity.advertise.port())).collect()
+        able.filter_map(|node| node.addr(self.identity.advertise.port()))
+            .collect()
     }
 
     /// Whether we are leaving or have left.

@@ -166,7 +166,10 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`ReadError::Incomplete`].
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], ReadError> {
-        let (head, rest) = self.rest.split_at_checked(len).ok_or(ReadError::Incomplete)?;
+        let (head, rest) = self
+            .rest
+            .split_at_checked(len)
+            .ok_or(ReadError::Incomplete)?;
         self.rest = rest;
         Ok(head)
     }
@@ -190,7 +193,10 @@ impl<'a> Reader<'a> {
     }
 
     fn len(&mut self, width: usize) -> Result<usize, ReadError> {
-        let value = self.take(width)?.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let value = self
+            .take(width)?
+            .iter()
+            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
         usize::try_from(value).map_err(|_| ReadError::Range)
     }
 
@@ -366,7 +372,8 @@ impl<'a> Reader<'a> {
 
     fn pass(&mut self, width: usize, more: usize) -> Result<(), ReadError> {
         let len = self.len(width)?;
-        self.take(len.checked_add(more).ok_or(ReadError::Range)?).map(drop)
+        self.take(len.checked_add(more).ok_or(ReadError::Range)?)
+            .map(drop)
     }
 }
 
@@ -459,7 +466,11 @@ pub struct Bytes(pub Vec<u8>);
 
 impl Value for Bytes {
     fn write(&self, out: &mut Writer) {
-        if self.0.is_empty() { out.nil() } else { out.raw(&self.0) }
+        if self.0.is_empty() {
+            out.nil()
+        } else {
+            out.raw(&self.0)
+        }
     }
     fn read(from: &mut Reader<'_>) -> Result<Self, ReadError> {
         from.raw().map(|raw| Self(raw.to_vec()))
@@ -514,7 +525,11 @@ impl<T: Value> Value for Option<T> {
         }
     }
     fn read(from: &mut Reader<'_>) -> Result<Self, ReadError> {
-        if from.nil()? { Ok(None) } else { T::read(from).map(Some) }
+        if from.nil()? {
+            Ok(None)
+        } else {
+            T::read(from).map(Some)
+        }
     }
     fn is_absent(&self) -> bool {
         self.is_none()
@@ -545,20 +560,15 @@ impl<K: Value + Ord, V: Value> Value for std::collections::BTreeMap<K, V> {
 
 /// An address as a peer wrote it. Peers compare addresses byte for byte, so an IPv4 address in its
 /// 16-byte form is another address than the 4-byte form, and both must travel on unchanged.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RawIp {
     /// No address.
+    #[default]
     None,
     /// Four bytes.
     V4([u8; 4]),
     /// Sixteen bytes.
     V6([u8; 16]),
-}
-
-impl Default for RawIp {
-    fn default() -> Self {
-        Self::None
-    }
 }
 
 impl std::fmt::Debug for RawIp {
@@ -604,7 +614,11 @@ impl From<IpAddr> for RawIp {
 
 impl Value for RawIp {
     fn write(&self, out: &mut Writer) {
-        if *self == Self::None { out.nil() } else { out.raw(self.as_bytes()) }
+        if *self == Self::None {
+            out.nil()
+        } else {
+            out.raw(self.as_bytes())
+        }
     }
     fn read(from: &mut Reader<'_>) -> Result<Self, ReadError> {
         let raw = from.raw()?;
@@ -702,7 +716,15 @@ mod tests {
 
     #[test]
     fn every_generation_of_strings_is_read() {
-        for head in [&[0xa2][..], &[0xd9, 2], &[0xda, 0, 2], &[0xdb, 0, 0, 0, 2], &[0xc4, 2], &[0xc5, 0, 2], &[0xc6, 0, 0, 0, 2]] {
+        for head in [
+            &[0xa2][..],
+            &[0xd9, 2],
+            &[0xda, 0, 2],
+            &[0xdb, 0, 0, 0, 2],
+            &[0xc4, 2],
+            &[0xc5, 0, 2],
+            &[0xc6, 0, 0, 0, 2],
+        ] {
             let mut bytes = head.to_vec();
             bytes.extend_from_slice(b"hi");
             assert_eq!(Reader::new(&bytes).text(), Ok("hi"));
@@ -714,17 +736,33 @@ mod tests {
     fn integers_of_any_sign_that_fit() {
         // 682 as newer peers write it: signed.
         assert_eq!(Reader::new(&[0xd1, 0x02, 0xaa]).int::<u32>(), Ok(682));
-        assert_eq!(Reader::new(&[0xd3, 0, 0, 0, 0, 0, 0, 0, 200]).int::<u8>(), Ok(200));
+        assert_eq!(
+            Reader::new(&[0xd3, 0, 0, 0, 0, 0, 0, 0, 200]).int::<u8>(),
+            Ok(200)
+        );
         assert_eq!(Reader::new(&[0xff]).int::<u8>(), Err(ReadError::Range));
         assert_eq!(Reader::new(&[0xff]).int::<i64>(), Ok(-1));
-        assert_eq!(Reader::new(&[0xcd, 1, 0]).int::<u8>(), Err(ReadError::Range));
-        assert_eq!(Reader::new(&[0xcd, 1]).int::<u16>(), Err(ReadError::Incomplete));
-        assert_eq!(Reader::new(&[0xa1, b'1']).int::<u16>(), Err(ReadError::Type(0xa1)));
+        assert_eq!(
+            Reader::new(&[0xcd, 1, 0]).int::<u8>(),
+            Err(ReadError::Range)
+        );
+        assert_eq!(
+            Reader::new(&[0xcd, 1]).int::<u16>(),
+            Err(ReadError::Incomplete)
+        );
+        assert_eq!(
+            Reader::new(&[0xa1, b'1']).int::<u16>(),
+            Err(ReadError::Type(0xa1))
+        );
     }
 
     #[test]
     fn lying_counts_end_with_the_input() {
-        for bytes in [&[0xdd, 0xff, 0xff, 0xff, 0xff][..], &[0xdf, 0xff, 0xff, 0xff, 0xff], &[0xdb, 0xff, 0xff, 0xff, 0xff]] {
+        for bytes in [
+            &[0xdd, 0xff, 0xff, 0xff, 0xff][..],
+            &[0xdf, 0xff, 0xff, 0xff, 0xff],
+            &[0xdb, 0xff, 0xff, 0xff, 0xff],
+        ] {
             assert_eq!(Reader::new(bytes).skip(), Err(ReadError::Incomplete));
             assert!(decode::<Vec<Bytes>>(bytes).is_err());
         }

@@ -94,10 +94,17 @@ pub struct Parts {
 impl Parts {
     /// The messages: type byte and body each.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.parts.iter().map(|(buffer, range)| &self.buffers[*buffer][range.clone()])
+        self.parts
+            .iter()
+            .map(|(buffer, range)| &self.buffers[*buffer][range.clone()])
     }
 
-    fn unpack(&mut self, buffer: usize, range: std::ops::Range<usize>, depth: usize) -> Result<(), PacketError> {
+    fn unpack(
+        &mut self,
+        buffer: usize,
+        range: std::ops::Range<usize>,
+        depth: usize,
+    ) -> Result<(), PacketError> {
         if depth > MAX_DEPTH {
             return Err(PacketError::Depth);
         }
@@ -106,8 +113,10 @@ impl Parts {
             kind::COMPOUND => {
                 let count = usize::from(*bytes.get(1).ok_or(PacketError::Short)?);
                 let lengths = bytes.get(2..2 + 2 * count).ok_or(PacketError::Short)?;
-                let lengths: Vec<usize> =
-                    lengths.chunks_exact(2).map(|pair| usize::from(pair[0]) << 8 | usize::from(pair[1])).collect();
+                let lengths: Vec<usize> = lengths
+                    .chunks_exact(2)
+                    .map(|pair| usize::from(pair[0]) << 8 | usize::from(pair[1]))
+                    .collect();
                 let mut at = range.start + 2 + 2 * count;
                 for len in lengths {
                     // Complete parts count even if the last one is cut off.
@@ -152,7 +161,13 @@ pub fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, PacketError> {
 /// A message as a compressed one.
 #[must_use]
 pub fn compress(message: &[u8]) -> Vec<u8> {
-    msgpack::tagged(kind::COMPRESS, &Compressed { algo: 0, buf: Bytes(lzw::compress(message)) })
+    msgpack::tagged(
+        kind::COMPRESS,
+        &Compressed {
+            algo: 0,
+            buf: Bytes(lzw::compress(message)),
+        },
+    )
 }
 
 /// Parts of one compound: old readers compute the size of the length table in eight bits.
@@ -165,7 +180,8 @@ pub fn compound<M: AsRef<[u8]>>(messages: &[M]) -> Vec<u8> {
         return message.as_ref().to_vec();
     }
     debug_assert!(messages.len() <= MAX_PARTS);
-    let mut out = Vec::with_capacity(2 + messages.iter().map(|m| m.as_ref().len() + 2).sum::<usize>());
+    let mut out =
+        Vec::with_capacity(2 + messages.iter().map(|m| m.as_ref().len() + 2).sum::<usize>());
     out.push(kind::COMPOUND);
     out.push(u8::try_from(messages.len()).unwrap_or(u8::MAX));
     for message in messages {
@@ -194,8 +210,20 @@ impl Codec {
     /// `verify_outgoing` plaintext is sent although there are keys: the two steps of turning
     /// encryption on in a running pool.
     #[must_use]
-    pub fn new(label: Vec<u8>, keyring: Keyring, verify_incoming: bool, verify_outgoing: bool, nonces: NonceSource) -> Self {
-        Self { label, keyring, verify_incoming, verify_outgoing, nonces }
+    pub fn new(
+        label: Vec<u8>,
+        keyring: Keyring,
+        verify_incoming: bool,
+        verify_outgoing: bool,
+        nonces: NonceSource,
+    ) -> Self {
+        Self {
+            label,
+            keyring,
+            verify_incoming,
+            verify_outgoing,
+            nonces,
+        }
     }
 
     /// The pool's label.
@@ -219,7 +247,11 @@ impl Codec {
     /// Bytes that label and encryption add to a packet.
     #[must_use]
     pub fn overhead(&self) -> usize {
-        let label = if self.label.is_empty() { 0 } else { 2 + self.label.len() };
+        let label = if self.label.is_empty() {
+            0
+        } else {
+            2 + self.label.len()
+        };
         label + if self.seals() { seal::OVERHEAD } else { 0 }
     }
 
@@ -230,7 +262,11 @@ impl Codec {
     pub fn strip_label<'b>(&self, bytes: &'b [u8]) -> Result<&'b [u8], PacketError> {
         let first = *bytes.first().ok_or(PacketError::Short)?;
         if first != kind::LABEL {
-            return if self.label.is_empty() { Ok(bytes) } else { Err(PacketError::Label) };
+            return if self.label.is_empty() {
+                Ok(bytes)
+            } else {
+                Err(PacketError::Label)
+            };
         }
         let len = usize::from(*bytes.get(1).ok_or(PacketError::Short)?);
         let rest = &bytes[2..];
@@ -238,13 +274,19 @@ impl Codec {
             return Err(PacketError::Label);
         }
         let (label, rest) = rest.split_at_checked(len).ok_or(PacketError::Short)?;
-        if label == self.label { Ok(rest) } else { Err(PacketError::Label) }
+        if label == self.label {
+            Ok(rest)
+        } else {
+            Err(PacketError::Label)
+        }
     }
 
     /// What a stream of ours begins with.
     #[must_use]
     pub fn label_header(&self) -> Vec<u8> {
-        let Ok(len) = u8::try_from(self.label.len()) else { return Vec::new() };
+        let Ok(len) = u8::try_from(self.label.len()) else {
+            return Vec::new();
+        };
         if len == 0 {
             return Vec::new();
         }

@@ -92,7 +92,10 @@ impl NonceSource {
     /// The stream of this seed.
     #[must_use]
     pub fn new(seed: &Seed) -> Self {
-        Self { cipher: Aes256::new(&seed.0.into()), counter: 0 }
+        Self {
+            cipher: Aes256::new(&seed.0.into()),
+            counter: 0,
+        }
     }
 
     fn block(&mut self) -> [u8; 16] {

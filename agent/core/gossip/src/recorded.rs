@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::keyring::Keyring;
 use crate::msgpack::{Reader, Value, decode, tagged};
-use crate::packet::message::{Accusation, Ack, Alive, IndirectPing, Nack, NodeState, Ping, PushPullHeader};
+use crate::packet::message::{
+    Accusation, Ack, Alive, IndirectPing, Nack, NodeState, Ping, PushPullHeader,
+};
 use crate::packet::{Codec, decompress, kind};
 use crate::random::{NonceSource, Seed};
 use crate::serf::{message as serf, message::kind as serf_kind};
@@ -15,14 +17,16 @@ type Seen = BTreeMap<&'static str, usize>;
 
 /// Reads a body, and checks that it is written again in the same bytes.
 fn same<T: Value>(tag: u8, message: &[u8]) -> T {
-    let value: T = decode(&message[1..]).unwrap_or_else(|error| panic!("{error}: {}", hex(message)));
+    let value: T =
+        decode(&message[1..]).unwrap_or_else(|error| panic!("{error}: {}", hex(message)));
     assert_eq!(hex(&tagged(tag, &value)), hex(message));
     value
 }
 
 /// Reads a body that holds a signed number: it is written again with another encoding and one meaning.
 fn alike<T: Value + PartialEq + std::fmt::Debug>(message: &[u8]) -> T {
-    let value: T = decode(&message[1..]).unwrap_or_else(|error| panic!("{error}: {}", hex(message)));
+    let value: T =
+        decode(&message[1..]).unwrap_or_else(|error| panic!("{error}: {}", hex(message)));
     assert_eq!(decode::<T>(&tagged(0, &value)[1..]).as_ref(), Ok(&value));
     value
 }
@@ -39,14 +43,20 @@ fn serf_message(message: &[u8], seen: &mut Seen) {
         }
         serf_kind::USER_EVENT => {
             let event: serf::UserEvent = same(message[0], message);
-            assert_eq!((&*event.name, &*event.payload.0, event.coalesce), ("deploy", &b"payload of the event"[..], true));
+            assert_eq!(
+                (&*event.name, &*event.payload.0, event.coalesce),
+                ("deploy", &b"payload of the event"[..], true)
+            );
             "event"
         }
         serf_kind::QUERY => {
             let query: serf::QueryMessage = alike(message);
             assert_eq!(query.source_node, "alpha");
             if query.name == "who" {
-                assert_eq!((query.timeout, query.relay_factor, query.filters.len()), (1_000_000_000, 2, 2));
+                assert_eq!(
+                    (query.timeout, query.relay_factor, query.filters.len()),
+                    (1_000_000_000, 2, 2)
+                );
                 same::<Vec<String>>(0, &query.filters[0].0);
                 let filter: serf::TagFilter = same(1, &query.filters[1].0);
                 assert_eq!((&*filter.tag, &*filter.expr), ("role", "^w"));
@@ -64,7 +74,10 @@ fn serf_message(message: &[u8], seen: &mut Seen) {
             } else if response.flags == serf::FLAG_ACK {
                 "query ack"
             } else {
-                assert_eq!(response.payload.0, format!("answer of {}", response.from).into_bytes());
+                assert_eq!(
+                    response.payload.0,
+                    format!("answer of {}", response.from).into_bytes()
+                );
                 "response"
             }
         }
@@ -81,7 +94,9 @@ fn serf_message(message: &[u8], seen: &mut Seen) {
 }
 
 fn packet(codec: &Codec, bytes: &[u8], seen: &mut Seen) {
-    let parts = codec.open_packet(bytes).unwrap_or_else(|error| panic!("{error}: {}", hex(bytes)));
+    let parts = codec
+        .open_packet(bytes)
+        .unwrap_or_else(|error| panic!("{error}: {}", hex(bytes)));
     assert_eq!(parts.error, None);
     for message in parts.iter() {
         let what = match message[0] {
@@ -95,7 +110,10 @@ fn packet(codec: &Codec, bytes: &[u8], seen: &mut Seen) {
             }
             kind::ACK => {
                 let ack: Ack = same(kind::ACK, message);
-                assert!(ack.payload.0.is_empty() || crate::coordinate::Coordinate::decode(&ack.payload.0).is_some());
+                assert!(
+                    ack.payload.0.is_empty()
+                        || crate::coordinate::Coordinate::decode(&ack.payload.0).is_some()
+                );
                 "ack"
             }
             kind::NACK => {
@@ -104,7 +122,11 @@ fn packet(codec: &Codec, bytes: &[u8], seen: &mut Seen) {
             }
             kind::SUSPECT | kind::DEAD => {
                 same::<Accusation>(message[0], message);
-                if message[0] == kind::SUSPECT { "suspect" } else { "dead" }
+                if message[0] == kind::SUSPECT {
+                    "suspect"
+                } else {
+                    "dead"
+                }
             }
             kind::ALIVE => {
                 let alive: Alive = same(kind::ALIVE, message);
@@ -127,10 +149,16 @@ fn packet(codec: &Codec, bytes: &[u8], seen: &mut Seen) {
 
 /// One direction of a stream; only the side that dials sends the label.
 fn stream(codec: &Codec, bytes: &[u8], seen: &mut Seen) {
-    let bytes = if bytes[0] == kind::LABEL { codec.strip_label(bytes).expect("our label") } else { bytes };
+    let bytes = if bytes[0] == kind::LABEL {
+        codec.strip_label(bytes).expect("our label")
+    } else {
+        bytes
+    };
     let mut plain = bytes.to_vec();
     if plain[0] == kind::ENCRYPT {
-        plain = codec.open_stream(&bytes[..5], &bytes[5..]).expect("sealed with our key");
+        plain = codec
+            .open_stream(&bytes[..5], &bytes[5..])
+            .expect("sealed with our key");
     }
     if plain[0] == kind::COMPRESS {
         plain = decompress(&plain[1..], 1 << 20).expect("a whole stream");
@@ -153,7 +181,10 @@ fn stream(codec: &Codec, bytes: &[u8], seen: &mut Seen) {
         let node = NodeState::read(&mut reader).expect("a node");
         assert_eq!((node.state, node.vsn.0), (0, [1, 5, 2, 2, 5, 4]));
     }
-    assert_eq!(reader.rest().len(), usize::try_from(header.user_state_len).unwrap());
+    assert_eq!(
+        reader.rest().len(),
+        usize::try_from(header.user_state_len).unwrap()
+    );
     let state: serf::PushPull = alike(reader.rest());
     assert!(state.ltime > 0 && state.status.len() == usize::try_from(header.nodes).unwrap());
     *seen.entry("exchange").or_default() += 1;
@@ -177,14 +208,35 @@ fn read(file: &str, label: &str, keys: &[&[u8]]) -> Seen {
 #[test]
 fn conversations_of_real_members() {
     let common = [
-        "ping", "indirect ping", "ack", "nack", "suspect", "dead", "alive", "leave", "join", "event", "query", "query ack",
-        "response", "relay", "exchange",
+        "ping",
+        "indirect ping",
+        "ack",
+        "nack",
+        "suspect",
+        "dead",
+        "alive",
+        "leave",
+        "join",
+        "event",
+        "query",
+        "query ack",
+        "response",
+        "relay",
+        "exchange",
     ];
     let key: Vec<u8> = (0..32).collect();
     for (file, label, keys) in [
         (include_str!("../tests/recorded/plain.txt"), "", &[][..]),
-        (include_str!("../tests/recorded/compressed.txt"), "", &[][..]),
-        (include_str!("../tests/recorded/sealed.txt"), "lab1", &[&key[..]][..]),
+        (
+            include_str!("../tests/recorded/compressed.txt"),
+            "",
+            &[][..],
+        ),
+        (
+            include_str!("../tests/recorded/sealed.txt"),
+            "lab1",
+            &[&key[..]][..],
+        ),
     ] {
         let seen = read(file, label, keys);
         for what in common {

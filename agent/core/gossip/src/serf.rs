@@ -1,7 +1,7 @@
 //! Serf: members with a status, tags, user events and queries, carried by memberlist.
 //!
-//! [`Serf`] is memberlist's [`Delegate`](crate::memberlist::Delegate). What it wants done in return
-//! it puts into a list of [`Effect`]s, which the [`Core`](crate::Core) carries out.
+//! `Serf` is memberlist's [`Delegate`](crate::memberlist::Delegate). What it wants done in return
+//! it puts into a list of `Effect`s, which the [`Core`](crate::Core) carries out.
 
 mod clock;
 mod delegate;
@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 pub use clock::Lamport;
 pub use keys::{KeyOperation, KeyResult};
-pub use member::{Member, Status, decode_tags, encode_tags};
 pub(crate) use leave::GOODBYE;
+pub use member::{Member, Status, decode_tags, encode_tags};
 pub use query::{Filter, Query, QueryError, QueryId, QueryParams};
 pub use snapshot::{Snapshot, SnapshotAction};
 pub use user_event::EventError;
@@ -52,7 +52,11 @@ pub(crate) enum Effect {
     /// Tell memberlist to leave.
     Leave,
     /// Do something to the keyring, and answer the query.
-    Keys { query: Query, operation: KeyOperation, key: Vec<u8> },
+    Keys {
+        query: Query,
+        operation: KeyOperation,
+        key: Vec<u8>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,15 +172,27 @@ impl Serf {
     }
 
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        (self.roster.len(), self.roster.failed(), self.roster.left().len())
+        (
+            self.roster.len(),
+            self.roster.failed(),
+            self.roster.left().len(),
+        )
     }
 
     pub(crate) fn clocks(&self) -> (u64, u64, u64) {
-        (self.clock.now(), self.event_clock.now(), self.query_clock.now())
+        (
+            self.clock.now(),
+            self.event_clock.now(),
+            self.query_clock.now(),
+        )
     }
 
     pub(crate) fn queued(&self) -> (usize, usize, usize) {
-        (self.intent_queue.len(), self.event_queue.len(), self.query_queue.len())
+        (
+            self.intent_queue.len(),
+            self.event_queue.len(),
+            self.query_queue.len(),
+        )
     }
 
     pub(crate) fn coordinates(&self) -> &Coordinates {
@@ -216,7 +232,10 @@ impl Serf {
                 }
                 self.notes += 1;
             }
-            Event::User { .. } | Event::Query(_) | Event::QueryAck { .. } | Event::QueryResponse { .. }
+            Event::User { .. }
+            | Event::Query(_)
+            | Event::QueryAck { .. }
+            | Event::QueryResponse { .. }
                 if self.events.len() >= MAX_EVENTS =>
             {
                 self.dropped += 1;
@@ -240,7 +259,12 @@ impl Serf {
     }
 
     /// Puts a framed message into a queue; one that fits no packet would only wait there.
-    fn enqueue(&mut self, queue: fn(&mut Self) -> &mut Queue, framed: Vec<u8>, token: Option<Token>) {
+    fn enqueue(
+        &mut self,
+        queue: fn(&mut Self) -> &mut Queue,
+        framed: Vec<u8>,
+        token: Option<Token>,
+    ) {
         if framed.len() + PACKET_SLACK > self.config.packet_budget {
             self.dropped += 1;
             return;
@@ -269,17 +293,21 @@ impl Serf {
 
     /// Forgets who is gone for long, and intents whose members never came.
     fn reap(&mut self, now: Time) {
-        self.timers.set(now + self.config.serf.reap_interval, Timer::Reap);
+        self.timers
+            .set(now + self.config.serf.reap_interval, Timer::Reap);
         while let Some(name) = self.roster.due(now) {
             self.erase(&name);
         }
         let oldest = now.checked_sub(self.config.serf.recent_intents);
-        self.intents.retain(|_, intent| oldest.is_none_or(|oldest| intent.at > oldest));
+        self.intents
+            .retain(|_, intent| oldest.is_none_or(|oldest| intent.at > oldest));
     }
 
     /// Forgets a member.
     fn erase(&mut self, name: &str) {
-        let Some(member) = self.roster.remove(name) else { return };
+        let Some(member) = self.roster.remove(name) else {
+            return;
+        };
         self.coordinates.forget(name);
         self.emit(Event::MemberReap(member));
     }
@@ -287,7 +315,8 @@ impl Serf {
     /// Tries to reach one failed member, more often the more there are of them.
     #[allow(clippy::cast_precision_loss)]
     fn reconnect(&mut self, now: Time) {
-        self.timers.set(now + self.config.serf.reconnect_interval, Timer::Reconnect);
+        self.timers
+            .set(now + self.config.serf.reconnect_interval, Timer::Reconnect);
         if self.life != Life::Alive || self.roster.failed() == 0 {
             return;
         }
@@ -295,12 +324,25 @@ impl Serf {
         if self.rng.unit() > chance {
             return;
         }
-        let Some(to) = self.roster.random_failed(&mut self.rng).map(|member| member.addr) else { return };
-        self.effects.push_back(Effect::Exchange { exchange: Exchange::Reconnect, to });
+        let Some(to) = self
+            .roster
+            .random_failed(&mut self.rng)
+            .map(|member| member.addr)
+        else {
+            return;
+        };
+        self.effects.push_back(Effect::Exchange {
+            exchange: Exchange::Reconnect,
+            to,
+        });
     }
 
     /// Takes in a Serf message: type byte and body.
-    pub(crate) fn handle_message(&mut self, now: Time, message: &[u8]) -> Result<(), packet::PacketError> {
+    pub(crate) fn handle_message(
+        &mut self,
+        now: Time,
+        message: &[u8],
+    ) -> Result<(), packet::PacketError> {
         let (kind, body) = message.split_first().ok_or(packet::PacketError::Short)?;
         let framed = || [&[packet::kind::USER], message].concat();
         match *kind {

@@ -16,7 +16,9 @@ use std::time::Duration;
 use crate::memberlist::Note;
 use crate::random::{Rng, Seed};
 use crate::serf::{Snapshot, SnapshotAction};
-use crate::{AdmitAll, Config, Core, Event, Own, Status, StreamAction, StreamClosed, StreamId, Tags, Time};
+use crate::{
+    AdmitAll, Config, Core, Event, Own, Status, StreamAction, StreamClosed, StreamId, Tags, Time,
+};
 
 /// What the network does to packets, and to streams as far as it applies.
 #[derive(Clone, Debug)]
@@ -246,10 +248,21 @@ impl Sim {
         let now = self.now;
         let slot = &mut self.slots[member];
         assert!(slot.core.is_none(), "m{member} runs");
-        let own = Own { name: name(member), advertise: addr(member), tags: slot.tags.clone() };
+        let own = Own {
+            name: name(member),
+            advertise: addr(member),
+            tags: slot.tags.clone(),
+        };
         let snapshot = Snapshot::replay(&slot.snapshot, slot.config.serf.rejoin_after_leave);
-        let mut core = Core::new(slot.config.clone(), own, Box::new(AdmitAll), &seed, Some(&snapshot), now)
-            .unwrap_or_else(|error| panic!("m{member}: {error}"));
+        let mut core = Core::new(
+            slot.config.clone(),
+            own,
+            Box::new(AdmitAll),
+            &seed,
+            Some(&snapshot),
+            now,
+        )
+        .unwrap_or_else(|error| panic!("m{member}: {error}"));
         core.rejoin(now, &snapshot);
         slot.core = Some(core);
         slot.life += 1;
@@ -268,7 +281,11 @@ impl Sim {
         slot.inbox.clear();
         slot.paused = false;
         // Connections break.
-        let ends: Vec<End> = self.peers.range((member, 0, StreamId(0))..(member + 1, 0, StreamId(0))).map(|(end, _)| *end).collect();
+        let ends: Vec<End> = self
+            .peers
+            .range((member, 0, StreamId(0))..(member + 1, 0, StreamId(0)))
+            .map(|(end, _)| *end)
+            .collect();
         for end in ends {
             self.hang_up(end);
         }
@@ -305,28 +322,38 @@ impl Sim {
     /// Makes a member declare another gone.
     pub fn force_leave(&mut self, member: usize, gone: usize) {
         self.slots[gone].may_be_left = true;
-        self.with(member, |core, now| core.force_leave(now, &name(gone), false));
+        self.with(member, |core, now| {
+            core.force_leave(now, &name(gone), false)
+        });
     }
 
     /// Changes a member's tags.
     pub fn set_tags(&mut self, member: usize, tags: Tags) {
         self.slots[member].tags = tags.clone();
-        self.with(member, |core, now| core.set_tags(now, &tags)).transpose().unwrap_or_else(|error| panic!("{error}"));
+        self.with(member, |core, now| core.set_tags(now, &tags))
+            .transpose()
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Fires a user event with a payload that nobody used before.
     pub fn fire(&mut self, member: usize) -> Vec<u8> {
         let payload = format!("event {}", self.fired.len()).into_bytes();
         self.fired.insert(payload.clone());
-        self.with(member, |core, now| core.fire_event(now, "sim", &payload, false).map(drop)).transpose()
-            .unwrap_or_else(|error| panic!("{error}"));
+        self.with(member, |core, now| {
+            core.fire_event(now, "sim", &payload, false).map(drop)
+        })
+        .transpose()
+        .unwrap_or_else(|error| panic!("{error}"));
         payload
     }
 
     /// How many running members delivered this event.
     #[must_use]
     pub fn deliveries(&self, payload: &[u8]) -> usize {
-        self.slots.iter().filter(|slot| slot.core.is_some() && slot.heard.contains_key(payload)).count()
+        self.slots
+            .iter()
+            .filter(|slot| slot.core.is_some() && slot.heard.contains_key(payload))
+            .count()
     }
 
     /// Runs something on a running member. `None` if it does not run.
@@ -343,15 +370,27 @@ impl Sim {
         self.slots[member].core.as_ref()
     }
 
+    /// How often a member was started.
+    #[must_use]
+    pub fn lives(&self, member: usize) -> u32 {
+        self.slots[member].life
+    }
+
     /// Members that run and take part, paused or not.
     #[must_use]
     pub fn running(&self) -> Vec<usize> {
-        (0..self.slots.len()).filter(|member| self.slots[*member].core.is_some() && !self.slots[*member].may_be_left).collect()
+        (0..self.slots.len())
+            .filter(|member| self.slots[*member].core.is_some() && !self.slots[*member].may_be_left)
+            .collect()
     }
 
     /// One member at random that runs, takes part and is not paused.
     pub fn any_running(&mut self) -> Option<usize> {
-        let running: Vec<_> = self.running().into_iter().filter(|member| !self.slots[*member].paused).collect();
+        let running: Vec<_> = self
+            .running()
+            .into_iter()
+            .filter(|member| !self.slots[*member].paused)
+            .collect();
         let at = self.rng.below(running.len());
         running.get(at).copied()
     }
@@ -377,7 +416,12 @@ impl Sim {
     }
 
     /// Runs until something holds: how long it took, `None` if it does not come about in time.
-    pub fn run_until(&mut self, limit: Duration, step: Duration, holds: impl Fn(&Self) -> bool) -> Option<Duration> {
+    pub fn run_until(
+        &mut self,
+        limit: Duration,
+        step: Duration,
+        holds: impl Fn(&Self) -> bool,
+    ) -> Option<Duration> {
         let start = self.now;
         while !holds(self) {
             if self.now.since(start) >= limit {
@@ -396,13 +440,20 @@ impl Sim {
 
     fn note(&mut self, bytes: &[u8]) {
         // FNV-1a over a few bytes of each packet is enough to notice any other course of things.
-        for byte in bytes.iter().take(32).chain(&self.now.offset().as_nanos().to_le_bytes()) {
+        for byte in bytes
+            .iter()
+            .take(32)
+            .chain(&self.now.offset().as_nanos().to_le_bytes())
+        {
             self.trace = (self.trace ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
         }
     }
 
     fn delay(&mut self) -> Duration {
-        let span = self.network.delay_max.saturating_sub(self.network.delay_min);
+        let span = self
+            .network
+            .delay_max
+            .saturating_sub(self.network.delay_min);
         self.network.delay_min + self.rng.part_of(span)
     }
 
@@ -452,7 +503,14 @@ impl Sim {
                     }
                     None => {
                         let at = self.now + self.delay();
-                        self.schedule(at, from, Item::Closed { id, how: StreamClosed::End });
+                        self.schedule(
+                            at,
+                            from,
+                            Item::Closed {
+                                id,
+                                how: StreamClosed::End,
+                            },
+                        );
                     }
                 }
             }
@@ -476,7 +534,9 @@ impl Sim {
     /// Does what a member's core asks for.
     fn drain(&mut self, member: usize) {
         loop {
-            let Some(core) = &mut self.slots[member].core else { return };
+            let Some(core) = &mut self.slots[member].core else {
+                return;
+            };
             if let Some(packet) = core.poll_transmit() {
                 self.send(member, packet.to, &packet.bytes);
             } else if let Some(action) = core.poll_stream() {
@@ -507,19 +567,34 @@ impl Sim {
         self.packets += 1;
         self.bytes += bytes.len() as u64;
         self.note(bytes);
-        let Some(target) = member_at(to).filter(|target| *target < self.slots.len()) else { return };
+        let Some(target) = member_at(to).filter(|target| *target < self.slots.len()) else {
+            return;
+        };
         if self.is_cut(from, target) {
             return;
         }
         let mut loss = self.network.loss;
         for end in [from, target] {
-            loss = self.network.lossy.get(&end).copied().unwrap_or(0.0).max(loss);
+            loss = self
+                .network
+                .lossy
+                .get(&end)
+                .copied()
+                .unwrap_or(0.0)
+                .max(loss);
         }
         let copies = 1 + usize::from(self.rng.unit() < self.network.duplication);
         for _ in 0..copies {
             if self.rng.unit() >= loss {
                 let at = self.now + self.delay();
-                self.schedule(at, target, Item::Packet { from: addr(from), bytes: bytes.to_vec() });
+                self.schedule(
+                    at,
+                    target,
+                    Item::Packet {
+                        from: addr(from),
+                        bytes: bytes.to_vec(),
+                    },
+                );
             }
         }
     }
@@ -528,7 +603,9 @@ impl Sim {
         let life = self.slots[member].life;
         match action {
             StreamAction::Dial { id, to, .. } => {
-                let Some(target) = member_at(to).filter(|target| *target < self.slots.len()) else { return };
+                let Some(target) = member_at(to).filter(|target| *target < self.slots.len()) else {
+                    return;
+                };
                 // Over a cut link nothing comes back: the core gives up by itself.
                 if !self.is_cut(member, target) && !self.is_cut(target, member) {
                     let at = self.now + self.delay() * 2;
@@ -536,7 +613,9 @@ impl Sim {
                 }
             }
             StreamAction::Write { id, bytes } => {
-                let Some(&(to, _, there)) = self.peers.get(&(member, life, id)) else { return };
+                let Some(&(to, _, there)) = self.peers.get(&(member, life, id)) else {
+                    return;
+                };
                 if self.is_cut(member, to) || self.is_cut(to, member) {
                     return;
                 }
@@ -556,11 +635,20 @@ impl Sim {
     }
 
     fn hang_up(&mut self, end: End) {
-        let Some((to, to_life, there)) = self.peers.remove(&end) else { return };
+        let Some((to, to_life, there)) = self.peers.remove(&end) else {
+            return;
+        };
         let at = self.in_order(end);
         self.arrival.remove(&end);
         if self.slots[to].life == to_life {
-            self.schedule(at, to, Item::Closed { id: there, how: StreamClosed::End });
+            self.schedule(
+                at,
+                to,
+                Item::Closed {
+                    id: there,
+                    how: StreamClosed::End,
+                },
+            );
         }
     }
 
@@ -585,8 +673,14 @@ impl Sim {
             }
             _ => return,
         };
-        let of = member_named(&member).unwrap_or_else(|| panic!("seed {}: m{by} knows {member}", self.seed));
-        self.sights.push(Sight { at: self.now, by, of, what });
+        let of = member_named(&member)
+            .unwrap_or_else(|| panic!("seed {}: m{by} knows {member}", self.seed));
+        self.sights.push(Sight {
+            at: self.now,
+            by,
+            of,
+            what,
+        });
     }
 
     /// Whether a member has left in peace.
@@ -616,24 +710,51 @@ impl Sim {
             let stats = core.stats();
             for member in core.members() {
                 let of = member_named(&member.name).filter(|of| *of < self.slots.len());
-                let Some(of) = of else { panic!("seed {seed}: m{by} invented {}", member.name) };
-                assert_eq!(member.addr, addr(of), "seed {seed}: m{by} has m{of} at a wrong address");
+                let Some(of) = of else {
+                    panic!("seed {seed}: m{by} invented {}", member.name)
+                };
+                assert_eq!(
+                    member.addr,
+                    addr(of),
+                    "seed {seed}: m{by} has m{of} at a wrong address"
+                );
                 if of == by {
                     let fine = matches!(member.status, Status::Alive) || slot.may_be_left;
-                    assert!(fine, "seed {seed}: m{by} takes itself for {:?}", member.status);
+                    assert!(
+                        fine,
+                        "seed {seed}: m{by} takes itself for {:?}",
+                        member.status
+                    );
                 }
                 if member.status == Status::Left {
                     let said = self.slots[of].may_be_left;
-                    assert!(said || self.slots[of].life > 1, "seed {seed}: m{by} believes that m{of} left, which nobody said");
+                    assert!(
+                        said || self.slots[of].life > 1,
+                        "seed {seed}: m{by} believes that m{of} left, which nobody said"
+                    );
                 }
             }
             for (payload, times) in &slot.heard {
-                assert_eq!(*times, 1, "seed {seed}: m{by} delivered {payload:?} {times} times");
-                assert!(self.fired.contains(payload), "seed {seed}: m{by} invented {payload:?}");
+                assert_eq!(
+                    *times, 1,
+                    "seed {seed}: m{by} delivered {payload:?} {times} times"
+                );
+                assert!(
+                    self.fired.contains(payload),
+                    "seed {seed}: m{by} invented {payload:?}"
+                );
             }
             let bound = 4096_usize.max(2 * self.slots.len());
-            for depth in [stats.member_queue, stats.intent_queue, stats.event_queue, stats.query_queue] {
-                assert!(depth <= bound, "seed {seed}: a queue of m{by} holds {depth}");
+            for depth in [
+                stats.member_queue,
+                stats.intent_queue,
+                stats.event_queue,
+                stats.query_queue,
+            ] {
+                assert!(
+                    depth <= bound,
+                    "seed {seed}: a queue of m{by} holds {depth}"
+                );
             }
         }
     }
@@ -646,7 +767,9 @@ impl Sim {
             let core = self.slots[by].core.as_ref()?;
             let mut seen = BTreeSet::new();
             for member in core.members() {
-                let Some(of) = member_named(&member.name) else { continue };
+                let Some(of) = member_named(&member.name) else {
+                    continue;
+                };
                 if member.status == Status::Alive {
                     seen.insert(of);
                     if alive.contains(&of) && *member.tags != self.slots[of].tags {
@@ -655,11 +778,18 @@ impl Sim {
                 } else if alive.contains(&of) {
                     return Some(format!("m{by} sees m{of} as {}", member.status.as_str()));
                 } else if self.slots[of].left && member.status != Status::Left {
-                    return Some(format!("m{by} sees m{of} as {}, which left", member.status.as_str()));
+                    return Some(format!(
+                        "m{by} sees m{of} as {}, which left",
+                        member.status.as_str()
+                    ));
                 }
             }
             if let Some(of) = seen.symmetric_difference(&alive).next() {
-                let what = if alive.contains(of) { "does not see" } else { "still sees" };
+                let what = if alive.contains(of) {
+                    "does not see"
+                } else {
+                    "still sees"
+                };
                 return Some(format!("m{by} {what} m{of}"));
             }
             let live = core.memberlist().live();
@@ -675,22 +805,34 @@ impl Sim {
     /// # Panics
     /// They do not agree within `limit`; the text names the seed.
     pub fn assert_converges(&mut self, limit: Duration) -> Duration {
-        let took = self.run_until(limit, Duration::from_secs(1), |sim| sim.difference().is_none());
+        let took = self.run_until(limit, Duration::from_secs(1), |sim| {
+            sim.difference().is_none()
+        });
         took.unwrap_or_else(|| {
-            panic!("seed {}: after {limit:?} of peace, {}", self.seed, self.difference().unwrap_or_default())
+            panic!(
+                "seed {}: after {limit:?} of peace, {}",
+                self.seed,
+                self.difference().unwrap_or_default()
+            )
         })
     }
 
     /// First time at which a kind of sight of a member was had by anybody, from `since` on.
     #[must_use]
     pub fn first(&self, of: usize, what: Seen, since: Time) -> Option<Time> {
-        self.sights.iter().find(|sight| sight.of == of && sight.what == what && sight.at >= since).map(|sight| sight.at)
+        self.sights
+            .iter()
+            .find(|sight| sight.of == of && sight.what == what && sight.at >= since)
+            .map(|sight| sight.at)
     }
 
     /// Sights of failures of members that ran at the time: false alarms.
     #[must_use]
     pub fn false_failures(&self) -> usize {
-        self.sights.iter().filter(|sight| sight.what == Seen::Failed && self.slots[sight.of].core.is_some()).count()
+        self.sights
+            .iter()
+            .filter(|sight| sight.what == Seen::Failed && self.slots[sight.of].core.is_some())
+            .count()
     }
 
     /// Names the file of a member's snapshot, for tests that look into it.

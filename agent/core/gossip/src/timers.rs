@@ -14,7 +14,9 @@ pub struct Timers<K> {
 impl<K: Ord> Timers<K> {
     /// No timers.
     pub fn new() -> Self {
-        Self { due: BTreeSet::new() }
+        Self {
+            due: BTreeSet::new(),
+        }
     }
 
     /// Sets a timer. One key may be set for several times.

@@ -1,5 +1,11 @@
 //! Our members beside real ones: the `serf` command (Debian's package `serf`, or the one named by the
 //! variable `SERF`) on loopback addresses. Each test has addresses of its own, so all run at once.
+// A test drives real sockets and processes.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros
+)]
 
 #[path = "../examples/pool/driver.rs"]
 mod driver;
@@ -44,7 +50,8 @@ impl Drop for Real {
 impl Real {
     /// Starts an agent and waits until it answers.
     async fn start(name: &str, ip: &str, more: &[&str]) -> Self {
-        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("serf-{}-{ip}", std::process::id()));
+        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("serf-{}-{ip}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a folder for its files");
         let log = std::fs::File::create(dir.join("log")).expect("a log file");
         let rpc = format!("{ip}:7373");
@@ -62,8 +69,15 @@ impl Real {
                 panic!("these tests need the `serf` command (apt-get install serf, or set SERF to its path): {error}")
             });
         let addr = format!("{ip}:7946").parse().expect("an address");
-        let it = Self { child, name: name.to_owned(), addr, rpc, dir };
-        it.until("it answers", || it.command("members", &[]).0).await;
+        let it = Self {
+            child,
+            name: name.to_owned(),
+            addr,
+            rpc,
+            dir,
+        };
+        it.until("it answers", || it.command("members", &[]).0)
+            .await;
         it
     }
 
@@ -75,7 +89,8 @@ impl Real {
             .args(args)
             .output()
             .expect("the serf command");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
         (output.status.success(), text)
     }
 
@@ -85,7 +100,10 @@ impl Real {
             if Instant::now() > end {
                 let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
                 let (_, members) = self.command("members", &[]);
-                panic!("{} waited in vain until {what}\n{members}\n{log}", self.name);
+                panic!(
+                    "{} waited in vain until {what}\n{members}\n{log}",
+                    self.name
+                );
             }
             tokio::time::sleep(STEP).await;
         }
@@ -108,7 +126,8 @@ impl Real {
     async fn sees(&self, name: &str, status: &str, tags: &str) {
         let wanted = (status.to_owned(), tags.to_owned());
         let what = format!("it sees {name} {status} {tags}");
-        self.until(&what, || self.members().get(name) == Some(&wanted)).await;
+        self.until(&what, || self.members().get(name) == Some(&wanted))
+            .await;
     }
 
     fn file(&self, name: &str) -> String {
@@ -125,26 +144,58 @@ struct Ours {
 }
 
 impl Ours {
-    async fn start(name: &str, ip: &str, tags: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
+    async fn start(
+        name: &str,
+        ip: &str,
+        tags: &[(&str, &str)],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let addr = format!("{ip}:7946").parse().expect("an address");
         let mut config = Config::local();
         change(&mut config);
-        let tags: Tags = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let own = Own { name: name.to_owned(), advertise: addr, tags };
+        let tags: Tags = tags
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        let own = Own {
+            name: name.to_owned(),
+            advertise: addr,
+            tags,
+        };
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).expect("randomness");
-        let setup = Setup { bind: addr, snapshot: None, admission: Box::new(AdmitAll), seed: Seed(seed) };
+        let setup = Setup {
+            bind: addr,
+            snapshot: None,
+            admission: Box::new(AdmitAll),
+            seed: Seed(seed),
+        };
         let (sender, events) = mpsc::channel(4096);
-        let pool = Pool::start(config, own, setup, sender).await.expect("sockets");
-        Self { pool, events, seen: Vec::new(), addr }
+        let pool = Pool::start(config, own, setup, sender)
+            .await
+            .expect("sockets");
+        Self {
+            pool,
+            events,
+            seen: Vec::new(),
+            addr,
+        }
     }
 
     async fn join(&mut self, to: SocketAddr) -> usize {
-        let join = self.pool.with(move |core, now| core.join(now, &[to], false)).await;
-        let done = self
-            .event("the join ends", |event| matches!(event, Event::JoinDone { id, .. } if Some(*id) == join))
+        let join = self
+            .pool
+            .with(move |core, now| core.join(now, &[to], false))
             .await;
-        let Event::JoinDone { contacted, .. } = done else { unreachable!() };
+        let done = self
+            .event(
+                "the join ends",
+                |event| matches!(event, Event::JoinDone { id, .. } if Some(*id) == join),
+            )
+            .await;
+        let Event::JoinDone { contacted, .. } = done else {
+            unreachable!()
+        };
         contacted
     }
 
@@ -164,8 +215,15 @@ impl Ours {
 
     async fn status(&self, name: &str) -> Option<(Status, String)> {
         let name = name.to_owned();
-        let member = self.pool.with(move |core, _| core.member(&name).cloned()).await??;
-        let tags: Vec<String> = member.tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let member = self
+            .pool
+            .with(move |core, _| core.member(&name).cloned())
+            .await??;
+        let tags: Vec<String> = member
+            .tags
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect();
         Some((member.status, tags.join(",")))
     }
 
@@ -176,7 +234,10 @@ impl Ours {
             if seen == Some((status, tags.to_owned())) {
                 return;
             }
-            assert!(Instant::now() < end, "waited in vain for {name} {status:?} {tags}; it is {seen:?}");
+            assert!(
+                Instant::now() < end,
+                "waited in vain for {name} {status:?} {tags}; it is {seen:?}"
+            );
             tokio::time::sleep(STEP).await;
         }
     }
@@ -184,31 +245,63 @@ impl Ours {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_joins_us_and_both_see_tags_events_queries_and_leaves() {
-    let mut ours = Ours::start("ours", "127.0.51.1", &[("role", "web"), ("dc", "x")], |_| {}).await;
+    let mut ours = Ours::start(
+        "ours",
+        "127.0.51.1",
+        &[("role", "web"), ("dc", "x")],
+        |_| {},
+    )
+    .await;
     let join = format!("-join={}", ours.addr);
     let real = Real::start(
         "real",
         "127.0.51.2",
-        &[&join, "-tag=role=db", "-event-handler=user:deploy=cat > DIR/deploy", "-event-handler=query:load=echo 42"],
+        &[
+            &join,
+            "-tag=role=db",
+            "-event-handler=user:deploy=cat > DIR/deploy",
+            "-event-handler=query:load=echo 42",
+        ],
     )
     .await;
     real.sees("ours", "alive", "dc=x,role=web").await;
     ours.sees("real", Status::Alive, "role=db").await;
 
     // Events, both ways.
-    ours.pool.with(|core, now| core.fire_event(now, "deploy", b"version 7", false)).await.unwrap().unwrap();
-    real.until("the event came", || real.file("deploy").trim_end() == "version 7").await;
-    assert!(real.command("event", &["-coalesce=false", "restart", "all of it"]).0);
+    ours.pool
+        .with(|core, now| core.fire_event(now, "deploy", b"version 7", false))
+        .await
+        .unwrap()
+        .unwrap();
+    real.until("the event came", || {
+        real.file("deploy").trim_end() == "version 7"
+    })
+    .await;
+    assert!(
+        real.command("event", &["-coalesce=false", "restart", "all of it"])
+            .0
+    );
     ours.event("the event came", |event| {
         matches!(event, Event::User { name, payload, .. } if name == "restart" && payload == b"all of it")
     })
     .await;
 
     // Queries, both ways; the answer of a shell ends with its line.
-    let params = QueryParams { ack: true, ..QueryParams::default() };
-    let id = ours.pool.with(move |core, now| core.query(now, "load", b"", &params)).await.unwrap().unwrap();
-    ours.event("the ack came", |event| matches!(event, Event::QueryAck { id: of, from } if *of == id && &**from == "real"))
-        .await;
+    let params = QueryParams {
+        ack: true,
+        ..QueryParams::default()
+    };
+    let id = ours
+        .pool
+        .with(move |core, now| core.query(now, "load", b"", &params))
+        .await
+        .unwrap()
+        .unwrap();
+    ours.event(
+        "the ack came",
+        |event| matches!(event, Event::QueryAck { id: of, from } if *of == id && &**from == "real"),
+    )
+    .await;
     ours.event("the answer came", |event| {
         matches!(event, Event::QueryResponse { id: of, from, payload } if *of == id && &**from == "real" && payload == b"42\n")
     })
@@ -217,31 +310,62 @@ async fn it_joins_us_and_both_see_tags_events_queries_and_leaves() {
         let rpc = real.rpc.clone();
         move || {
             let output = Command::new(serf_binary())
-                .args(["query", "-no-ack", &format!("-rpc-addr={rpc}"), "-tag=role=^w", "who", "are you"])
+                .args([
+                    "query",
+                    "-no-ack",
+                    &format!("-rpc-addr={rpc}"),
+                    "-tag=role=^w",
+                    "who",
+                    "are you",
+                ])
                 .output()
                 .expect("the serf command");
             String::from_utf8_lossy(&output.stdout).into_owned()
         }
     });
-    let Event::Query(query) = ours.event("the query came", |event| matches!(event, Event::Query(q) if q.name == "who")).await
+    let Event::Query(query) = ours
+        .event(
+            "the query came",
+            |event| matches!(event, Event::Query(q) if q.name == "who"),
+        )
+        .await
     else {
         unreachable!()
     };
-    assert_eq!((&query.payload[..], &*query.source), (&b"are you"[..], "real"));
-    ours.pool.with(move |core, now| core.respond(now, &query, b"ours indeed")).await.unwrap().unwrap();
+    assert_eq!(
+        (&query.payload[..], &*query.source),
+        (&b"are you"[..], "real")
+    );
+    ours.pool
+        .with(move |core, now| core.respond(now, &query, b"ours indeed"))
+        .await
+        .unwrap()
+        .unwrap();
     let answers = asking.await.unwrap();
-    assert!(answers.contains("Response from 'ours': ours indeed"), "{answers}");
+    assert!(
+        answers.contains("Response from 'ours': ours indeed"),
+        "{answers}"
+    );
 
     // Tags, both ways.
     let tags = Tags::from([("role".to_owned(), "cache".to_owned())]);
-    ours.pool.with(move |core, now| core.set_tags(now, &tags)).await.unwrap().unwrap();
+    ours.pool
+        .with(move |core, now| core.set_tags(now, &tags))
+        .await
+        .unwrap()
+        .unwrap();
     real.sees("ours", "alive", "role=cache").await;
     assert!(real.command("tags", &["-set", "zone=b"]).0);
     ours.sees("real", Status::Alive, "role=db,zone=b").await;
 
     // Coordinates come with the probes.
     let end = Instant::now() + PATIENCE;
-    while ours.pool.with(|core, _| core.coordinate_of("real").is_none()).await.unwrap() {
+    while ours
+        .pool
+        .with(|core, _| core.coordinate_of("real").is_none())
+        .await
+        .unwrap()
+    {
         assert!(Instant::now() < end, "no coordinate came");
         tokio::time::sleep(STEP).await;
     }
@@ -249,19 +373,30 @@ async fn it_joins_us_and_both_see_tags_events_queries_and_leaves() {
     // It leaves, and we see it left.
     assert!(real.command("leave", &[]).0);
     ours.sees("real", Status::Left, "role=db,zone=b").await;
-    assert!(!ours.seen.iter().any(|event| matches!(event, Event::MemberFailed(_))), "{:?}", ours.seen);
+    assert!(
+        !ours
+            .seen
+            .iter()
+            .any(|event| matches!(event, Event::MemberFailed(_))),
+        "{:?}",
+        ours.seen
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn we_join_it_and_leave() {
     let real = Real::start("real", "127.0.52.2", &["-tag=role=db"]).await;
-    let mut ours = Ours::start("ours", "127.0.52.1", &[("role", "web")], |config| config.compress = true).await;
+    let mut ours = Ours::start("ours", "127.0.52.1", &[("role", "web")], |config| {
+        config.compress = true
+    })
+    .await;
     assert_eq!(ours.join(real.addr).await, 1);
     ours.sees("real", Status::Alive, "role=db").await;
     real.sees("ours", "alive", "role=web").await;
     ours.pool.with(|core, now| core.leave(now)).await;
     real.sees("ours", "left", "role=web").await;
-    ours.event("the leave ends", |event| matches!(event, Event::Left)).await;
+    ours.event("the leave ends", |event| matches!(event, Event::Left))
+        .await;
     assert!(!real.file("log").contains("EventMemberFailed"));
     // Who left may come back.
     drop(ours);
@@ -293,7 +428,9 @@ async fn a_failure_is_seen_on_both_sides_and_can_be_forced_to_leave() {
     real.sees("doomed", "failed", "").await;
     real.sees("ours", "alive", "").await;
     // Declared gone: one by us, one by it.
-    ours.pool.with(|core, now| core.force_leave(now, "other", false)).await;
+    ours.pool
+        .with(|core, now| core.force_leave(now, "other", false))
+        .await;
     real.sees("other", "left", "").await;
     assert!(real.command("force-leave", &["doomed"]).0);
     ours.sees("doomed", Status::Left, "").await;
@@ -309,27 +446,48 @@ async fn an_encrypted_pool_and_the_rotation_of_its_key() {
     let mut stranger = Ours::start("stranger", "127.0.54.3", &[], |_| {}).await;
     assert_eq!(stranger.join(real.addr).await, 0);
     drop(stranger);
-    let mut wrong = Ours::start("wrong", "127.0.54.4", &[], |config| config.keys = vec![vec![8; 16]]).await;
+    let mut wrong = Ours::start("wrong", "127.0.54.4", &[], |config| {
+        config.keys = vec![vec![8; 16]]
+    })
+    .await;
     assert_eq!(wrong.join(real.addr).await, 0);
     drop(wrong);
 
-    let mut ours = Ours::start("ours", "127.0.54.1", &[], |config| config.keys = vec![old.to_vec()]).await;
+    let mut ours = Ours::start("ours", "127.0.54.1", &[], |config| {
+        config.keys = vec![old.to_vec()]
+    })
+    .await;
     assert_eq!(ours.join(real.addr).await, 1);
     real.sees("ours", "alive", "").await;
     ours.sees("real", Status::Alive, "").await;
     // Installed by it, put to use by us, the old one removed by it.
     let (ok, text) = real.command("keys", &[&format!("-install={}", base64(&new))]);
     assert!(ok, "{text}");
-    ours.event("the ring changed", |event| matches!(event, Event::KeyringChanged(keys) if keys.len() == 2)).await;
+    ours.event(
+        "the ring changed",
+        |event| matches!(event, Event::KeyringChanged(keys) if keys.len() == 2),
+    )
+    .await;
     let done = key_operation(&mut ours, KeyOperation::Use, new.to_vec()).await;
-    assert_eq!((done.nodes, done.responses, done.errors), (2, 2, 0), "{done:?}");
+    assert_eq!(
+        (done.nodes, done.responses, done.errors),
+        (2, 2, 0),
+        "{done:?}"
+    );
     let (ok, text) = real.command("keys", &[&format!("-remove={}", base64(&old))]);
     assert!(ok, "{text}");
     let done = key_operation(&mut ours, KeyOperation::List, Vec::new()).await;
-    assert_eq!((done.responses, done.keys.get(&base64(&new))), (2, Some(&2)), "{done:?}");
+    assert_eq!(
+        (done.responses, done.keys.get(&base64(&new))),
+        (2, Some(&2)),
+        "{done:?}"
+    );
     assert_eq!(done.keys.len(), 1);
     let (ok, text) = real.command("keys", &["-list"]);
-    assert!(ok && text.contains(&base64(&new)) && text.contains("[2/2]"), "{text}");
+    assert!(
+        ok && text.contains(&base64(&new)) && text.contains("[2/2]"),
+        "{text}"
+    );
     // The pool still talks.
     ours.pool.with(|core, now| core.leave(now)).await;
     real.sees("ours", "left", "").await;
@@ -340,10 +498,20 @@ async fn key_operation(
     operation: KeyOperation,
     key: Vec<u8>,
 ) -> lictor_gossip::serf::KeyResult {
-    let id = ours.pool.with(move |core, now| core.key_operation(now, operation, &key, 0)).await.unwrap().unwrap();
+    let id = ours
+        .pool
+        .with(move |core, now| core.key_operation(now, operation, &key, 0))
+        .await
+        .unwrap()
+        .unwrap();
     let done = ours
-        .event("the keys are done", |event| matches!(event, Event::KeyDone(result) if result.id == id))
+        .event(
+            "the keys are done",
+            |event| matches!(event, Event::KeyDone(result) if result.id == id),
+        )
         .await;
-    let Event::KeyDone(result) = done else { unreachable!() };
+    let Event::KeyDone(result) = done else {
+        unreachable!()
+    };
     result
 }

@@ -2,6 +2,12 @@
 //!
 //! All decisions are the core's. The driver owns it in one task, feeds it what the network brings,
 //! and does what it asks for; connections have a task each that moves bytes and nothing more.
+// A driver is the edge: the fence of the core does not hold here.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros
+)]
 
 use std::collections::HashMap;
 use std::io;
@@ -10,7 +16,9 @@ use std::path::PathBuf;
 
 use lictor_gossip::random::Seed;
 use lictor_gossip::serf::{Snapshot, SnapshotAction};
-use lictor_gossip::{Admission, Config, Core, Event, Own, StreamAction, StreamClosed, StreamId, Time};
+use lictor_gossip::{
+    Admission, Config, Core, Event, Own, StreamAction, StreamClosed, StreamId, Time,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
@@ -61,7 +69,12 @@ pub struct Setup {
 impl Pool {
     /// Opens the sockets and begins. Events are to be taken: the member waits for nobody, and drops
     /// what is not taken when `events` is full.
-    pub async fn start(config: Config, own: Own, setup: Setup, events: mpsc::Sender<Event>) -> io::Result<Self> {
+    pub async fn start(
+        config: Config,
+        own: Own,
+        setup: Setup,
+        events: mpsc::Sender<Event>,
+    ) -> io::Result<Self> {
         let udp = UdpSocket::bind(setup.bind).await?;
         let tcp = TcpListener::bind(setup.bind).await?;
         let start = Instant::now();
@@ -76,8 +89,15 @@ impl Pool {
                 Some(Snapshot::replay(&text, config.serf.rejoin_after_leave))
             }
         };
-        let mut core = Core::new(config, own, setup.admission, &setup.seed, snapshot.as_ref(), Time::ZERO)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let mut core = Core::new(
+            config,
+            own,
+            setup.admission,
+            &setup.seed,
+            snapshot.as_ref(),
+            Time::ZERO,
+        )
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         if let Some(snapshot) = &snapshot {
             core.rejoin(Time::ZERO, snapshot);
         }
@@ -98,7 +118,10 @@ impl Pool {
     }
 
     /// Runs something on the core, between two packets. `None` once the member has ended.
-    pub async fn with<R: Send + 'static>(&self, f: impl FnOnce(&mut Core, Time) -> R + Send + 'static) -> Option<R> {
+    pub async fn with<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Core, Time) -> R + Send + 'static,
+    ) -> Option<R> {
         let (answer, result) = oneshot::channel();
         let command: Command = Box::new(move |core, now| {
             let _ = answer.send(f(core, now));
@@ -124,11 +147,21 @@ impl Driver {
         Time::from_start(self.start.elapsed())
     }
 
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut reports: mpsc::Receiver<Report>) {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut reports: mpsc::Receiver<Report>,
+    ) {
         let mut buffer = vec![0; PACKET];
         loop {
             self.flush().await;
-            let wake_at = self.start + self.core.poll_timeout().unwrap_or(Time::MAX).offset().min(FAR);
+            let wake_at = self.start
+                + self
+                    .core
+                    .poll_timeout()
+                    .unwrap_or(Time::MAX)
+                    .offset()
+                    .min(FAR);
             tokio::select! {
                 // The timer last: an objection that waits in the socket shall be heard before a
                 // suspicion is judged.
@@ -159,7 +192,9 @@ impl Driver {
     fn receive_more(&mut self, buffer: &mut [u8]) {
         for _ in 0..BURST {
             // An error here is that of an earlier send (nobody listens there), or no more packets.
-            let Ok((len, from)) = self.udp.try_recv_from(buffer) else { return };
+            let Ok((len, from)) = self.udp.try_recv_from(buffer) else {
+                return;
+            };
             self.core.handle_packet(self.now(), from, &buffer[..len]);
         }
     }
@@ -226,7 +261,11 @@ const FAR: std::time::Duration = std::time::Duration::from_secs(3600);
 async fn save(path: &PathBuf, action: SnapshotAction) -> io::Result<()> {
     match action {
         SnapshotAction::Append(text) => {
-            let mut file = tokio::fs::OpenOptions::new().create(true).append(true).open(path).await?;
+            let mut file = tokio::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .await?;
             file.write_all(text.as_bytes()).await?;
             file.flush().await
         }
@@ -239,7 +278,12 @@ async fn save(path: &PathBuf, action: SnapshotAction) -> io::Result<()> {
     }
 }
 
-async fn dial(id: StreamId, to: SocketAddr, mut orders: mpsc::Receiver<Order>, reports: mpsc::Sender<Report>) {
+async fn dial(
+    id: StreamId,
+    to: SocketAddr,
+    mut orders: mpsc::Receiver<Order>,
+    reports: mpsc::Sender<Report>,
+) {
     // The core closes what takes too long.
     let stream = tokio::select! {
         stream = TcpStream::connect(to) => stream,
@@ -259,7 +303,12 @@ async fn dial(id: StreamId, to: SocketAddr, mut orders: mpsc::Receiver<Order>, r
 }
 
 /// Moves bytes between a connection and the core until one of them ends it.
-async fn carry(id: StreamId, stream: TcpStream, mut orders: mpsc::Receiver<Order>, reports: mpsc::Sender<Report>) {
+async fn carry(
+    id: StreamId,
+    stream: TcpStream,
+    mut orders: mpsc::Receiver<Order>,
+    reports: mpsc::Sender<Report>,
+) {
     let (mut read, mut write) = stream.into_split();
     let mut buffer = vec![0; PIECE];
     let how = loop {
@@ -301,7 +350,11 @@ async fn pump(
         match read.read(buffer).await {
             Ok(0) => return StreamClosed::End,
             Ok(len) => {
-                if reports.send(Report::Data(id, buffer[..len].to_vec())).await.is_err() {
+                if reports
+                    .send(Report::Data(id, buffer[..len].to_vec()))
+                    .await
+                    .is_err()
+                {
                     return StreamClosed::End;
                 }
             }

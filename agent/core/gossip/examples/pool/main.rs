@@ -6,6 +6,12 @@
 //! ```
 //! Commands: `join ADDR`, `leave`, `force-leave NAME`, `event NAME PAYLOAD`, `query NAME PAYLOAD`,
 //! `tag K=V`, `members`, `stats`, `keys`. The query `echo` is answered with its payload.
+// A driver is the edge: the fence of the core does not hold here.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::disallowed_macros
+)]
 
 mod driver;
 
@@ -73,20 +79,42 @@ fn options() -> Result<Options, Box<dyn std::error::Error>> {
     if consul {
         config = config.for_consul();
     }
-    Ok(Options { config, own: Own { name, advertise: bind, tags }, bind, snapshot, join })
+    Ok(Options {
+        config,
+        own: Own {
+            name,
+            advertise: bind,
+            tags,
+        },
+        bind,
+        snapshot,
+        join,
+    })
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let Options { config, own, bind, snapshot, join } = options()?;
+    let Options {
+        config,
+        own,
+        bind,
+        snapshot,
+        join,
+    } = options()?;
     let mut tags = own.tags.clone();
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| error.to_string())?;
     let (sender, mut events) = mpsc::channel(4096);
-    let setup = Setup { bind, snapshot, admission: Box::new(AdmitAll), seed: Seed(seed) };
+    let setup = Setup {
+        bind,
+        snapshot,
+        admission: Box::new(AdmitAll),
+        seed: Seed(seed),
+    };
     let pool = Pool::start(config, own, setup, sender).await?;
     if !join.is_empty() {
-        pool.with(move |core, now| core.join(now, &join, true)).await;
+        pool.with(move |core, now| core.join(now, &join, true))
+            .await;
     }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     loop {
@@ -118,23 +146,37 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 async fn command(pool: &Pool, tags: &mut Tags, line: &str) {
     let mut words = line.splitn(3, ' ');
-    let (verb, first, rest) =
-        (words.next().unwrap_or(""), words.next().unwrap_or("").to_owned(), words.next().unwrap_or("").to_owned());
+    let (verb, first, rest) = (
+        words.next().unwrap_or(""),
+        words.next().unwrap_or("").to_owned(),
+        words.next().unwrap_or("").to_owned(),
+    );
     match verb {
         "join" => {
             if let Ok(target) = first.parse() {
-                pool.with(move |core, now| core.join(now, &[target], true)).await;
+                pool.with(move |core, now| core.join(now, &[target], true))
+                    .await;
             }
         }
         "leave" => drop(pool.with(|core, now| core.leave(now)).await),
-        "force-leave" => drop(pool.with(move |core, now| core.force_leave(now, &first, false)).await),
+        "force-leave" => drop(
+            pool.with(move |core, now| core.force_leave(now, &first, false))
+                .await,
+        ),
         "event" => {
-            let fired = pool.with(move |core, now| core.fire_event(now, &first, rest.as_bytes(), false)).await;
+            let fired = pool
+                .with(move |core, now| core.fire_event(now, &first, rest.as_bytes(), false))
+                .await;
             println!("fired {fired:?}");
         }
         "query" => {
-            let params = QueryParams { ack: true, ..QueryParams::default() };
-            let asked = pool.with(move |core, now| core.query(now, &first, rest.as_bytes(), &params)).await;
+            let params = QueryParams {
+                ack: true,
+                ..QueryParams::default()
+            };
+            let asked = pool
+                .with(move |core, now| core.query(now, &first, rest.as_bytes(), &params))
+                .await;
             println!("asked {asked:?}");
         }
         "tag" => {
@@ -145,13 +187,27 @@ async fn command(pool: &Pool, tags: &mut Tags, line: &str) {
             }
         }
         "members" => {
-            let members = pool.with(|core, _| core.members().cloned().collect::<Vec<_>>()).await;
+            let members = pool
+                .with(|core, _| core.members().cloned().collect::<Vec<_>>())
+                .await;
             for member in members.into_iter().flatten() {
-                println!("{} {} {} {:?}", member.name, member.addr, member.status.as_str(), member.tags);
+                println!(
+                    "{} {} {} {:?}",
+                    member.name,
+                    member.addr,
+                    member.status.as_str(),
+                    member.tags
+                );
             }
         }
-        "stats" => println!("{:?}", pool.with(|core, _| (core.stats(), core.counters())).await),
-        "keys" => drop(pool.with(|core, now| core.key_operation(now, KeyOperation::List, &[], 0)).await),
+        "stats" => println!(
+            "{:?}",
+            pool.with(|core, _| (core.stats(), core.counters())).await
+        ),
+        "keys" => drop(
+            pool.with(|core, now| core.key_operation(now, KeyOperation::List, &[], 0))
+                .await,
+        ),
         other => println!("unknown command {other}"),
     }
 }

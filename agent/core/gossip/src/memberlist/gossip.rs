@@ -15,9 +15,17 @@ const PART_HEADER: usize = 2;
 
 impl Memberlist {
     /// Queues a message about a node for gossip, instead of an older one about it.
-    pub(super) fn broadcast(&mut self, d: &mut dyn Delegate, name: &Arc<str>, message: Vec<u8>, token: Option<Token>) {
+    pub(super) fn broadcast(
+        &mut self,
+        d: &mut dyn Delegate,
+        name: &Arc<str>,
+        message: Vec<u8>,
+        token: Option<Token>,
+    ) {
         let bound = self.config.serf.queue_depth.max(2 * self.table.len());
-        let dropped = self.queue.push(Some(name.clone()), message.into(), token, bound);
+        let dropped = self
+            .queue
+            .push(Some(name.clone()), message.into(), token, bound);
         if dropped > 0 {
             self.counters.dropped += dropped as u64;
             d.note(Note::QueueFull { dropped });
@@ -28,13 +36,16 @@ impl Memberlist {
     fn fill(&mut self, d: &mut dyn Delegate, mut room: usize, most: usize) -> Vec<Arc<[u8]>> {
         let mut out = Vec::new();
         let limit = retransmit_limit(self.config.retransmit_mult, self.table.len());
-        self.queue.take(PART_HEADER, &mut room, limit, most, &mut out);
+        self.queue
+            .take(PART_HEADER, &mut room, limit, most, &mut out);
         d.broadcasts(PART_HEADER, &mut room, most, &mut out);
         out
     }
 
     fn room(&self) -> usize {
-        self.config.packet_budget.saturating_sub(COMPOUND_HEADER + self.codec.overhead())
+        self.config
+            .packet_budget
+            .saturating_sub(COMPOUND_HEADER + self.codec.overhead())
     }
 
     /// Sends one packet.
@@ -43,14 +54,21 @@ impl Memberlist {
             self.counters.dropped += 1;
             return;
         }
-        let bytes = self.codec.seal_packet(message, checksum, self.config.compress);
+        let bytes = self
+            .codec
+            .seal_packet(message, checksum, self.config.compress);
         self.counters.packets_out += 1;
         self.counters.bytes_out += bytes.len() as u64;
         self.outbox.push_back(Transmit { to, bytes });
     }
 
     /// Sends a message, with as much gossip as fits beside it.
-    pub(super) fn send_with_gossip(&mut self, d: &mut dyn Delegate, to: SocketAddr, message: Vec<u8>) {
+    pub(super) fn send_with_gossip(
+        &mut self,
+        d: &mut dyn Delegate,
+        to: SocketAddr,
+        message: Vec<u8>,
+    ) {
         let room = self.room().saturating_sub(message.len() + PART_HEADER);
         let more = self.fill(d, room, MAX_PARTS - 1);
         if more.is_empty() {
@@ -70,13 +88,22 @@ impl Memberlist {
     }
 
     pub(super) fn gossip_tick(&mut self, d: &mut dyn Delegate, now: Time) {
-        self.timers.set(now + self.config.gossip_interval, Timer::Gossip);
+        self.timers
+            .set(now + self.config.gossip_interval, Timer::Gossip);
         let config = &self.config;
-        let targets =
-            self.table.random_gossip(&mut self.rng, config.gossip_nodes, config.gossip_to_the_dead, now);
+        let targets = self.table.random_gossip(
+            &mut self.rng,
+            config.gossip_nodes,
+            config.gossip_to_the_dead,
+            now,
+        );
         for id in targets {
-            let Some(node) = self.table.get(id) else { continue };
-            let Some(to) = node.addr(self.identity.advertise.port()) else { continue };
+            let Some(node) = self.table.get(id) else {
+                continue;
+            };
+            let Some(to) = node.addr(self.identity.advertise.port()) else {
+                continue;
+            };
             let checksum = node.versions.max() >= 5;
             let room = self.room();
             let messages = if node.state.is_live() {

@@ -31,9 +31,13 @@ const REAP_BATCH: usize = 64;
 
 impl Memberlist {
     pub(super) fn probe_tick(&mut self, d: &mut dyn Delegate, now: Time) {
-        self.timers.set(now + self.config.probe_interval, Timer::Probe);
+        self.timers
+            .set(now + self.config.probe_interval, Timer::Probe);
         for _ in 0..REAP_BATCH {
-            if !self.reap_horizon.is_some_and(|horizon| self.table.reap_one(horizon)) {
+            if !self
+                .reap_horizon
+                .is_some_and(|horizon| self.table.reap_one(horizon))
+            {
                 break;
             }
         }
@@ -54,9 +58,13 @@ impl Memberlist {
             self.reap_horizon = now.checked_sub(self.config.gossip_to_the_dead);
         }
         let Some(target) = target else { return };
-        let Some(node) = self.table.get(target) else { return };
+        let Some(node) = self.table.get(target) else {
+            return;
+        };
         let (name, incarnation, state) = (node.name.clone(), node.incarnation, node.state);
-        let Some(to) = node.addr(self.identity.advertise.port()) else { return };
+        let Some(to) = node.addr(self.identity.advertise.port()) else {
+            return;
+        };
         let checksum = node.versions.max() >= 5;
 
         let seq = self.next_seq();
@@ -74,7 +82,11 @@ impl Memberlist {
         } else {
             // The suspect hears of the suspicion with the ping, and can object at once.
             let from = self.identity.name.clone();
-            let suspect = Accusation { from, incarnation, node: name.clone() };
+            let suspect = Accusation {
+                from,
+                incarnation,
+                node: name.clone(),
+            };
             let pair = packet::compound(&[ping, msgpack::tagged(kind::SUSPECT, &suspect)]);
             self.send(to, &pair, checksum);
         }
@@ -95,15 +107,25 @@ impl Memberlist {
 
     /// The direct probe was not answered in time: others try, and so does TCP.
     pub(super) fn probe_timeout(&mut self, now: Time) {
-        let Some(mut round) = self.probe.take() else { return };
+        let Some(mut round) = self.probe.take() else {
+            return;
+        };
         round.indirect = true;
         if let Some(node) = self.table.get(round.target) {
             let (ip, port, max) = (node.ip, node.port, node.versions.max());
             let to = node.addr(self.identity.advertise.port());
-            let helpers = self.table.random_alive(&mut self.rng, self.config.indirect_checks, Some(round.target));
+            let helpers = self.table.random_alive(
+                &mut self.rng,
+                self.config.indirect_checks,
+                Some(round.target),
+            );
             for helper in helpers {
-                let Some(helper) = self.table.get(helper) else { continue };
-                let Some(helper_addr) = helper.addr(self.identity.advertise.port()) else { continue };
+                let Some(helper) = self.table.get(helper) else {
+                    continue;
+                };
+                let Some(helper_addr) = helper.addr(self.identity.advertise.port()) else {
+                    continue;
+                };
                 let nack = helper.versions.max() >= 4;
                 round.nacks_expected += u32::from(nack);
                 let own = self.ping(round.name.clone(), round.seq);
@@ -118,12 +140,21 @@ impl Memberlist {
                     target: ip,
                 };
                 // Peers piggyback here too; the queue is better spent on gossip rounds.
-                self.send(helper_addr, &msgpack::tagged(kind::INDIRECT_PING, &ask), false);
+                self.send(
+                    helper_addr,
+                    &msgpack::tagged(kind::INDIRECT_PING, &ask),
+                    false,
+                );
             }
-            if self.config.tcp_pings && max >= 3 && round.end > now
+            if self.config.tcp_pings
+                && max >= 3
+                && round.end > now
                 && let Some(to) = to
             {
-                let purpose = Purpose::Ping { seq: round.seq, node: round.name.clone() };
+                let purpose = Purpose::Ping {
+                    seq: round.seq,
+                    node: round.name.clone(),
+                };
                 round.fallback = self.dial(purpose, to, round.end);
             }
         }
@@ -132,7 +163,9 @@ impl Memberlist {
 
     /// An ack by UDP.
     pub(super) fn probe_answered(&mut self, d: &mut dyn Delegate, now: Time, ack: &Ack) {
-        let Some(round) = self.probe.take_if(|round| round.seq == ack.seq) else { return };
+        let Some(round) = self.probe.take_if(|round| round.seq == ack.seq) else {
+            return;
+        };
         self.finish_round(&round);
         if !round.indirect {
             d.measured(now, &round.name, now.since(round.sent), &ack.payload.0);
@@ -156,11 +189,15 @@ impl Memberlist {
     }
 
     pub(super) fn probe_end(&mut self, d: &mut dyn Delegate, now: Time) {
-        let Some(round) = self.probe.take() else { return };
+        let Some(round) = self.probe.take() else {
+            return;
+        };
         self.finish_round(&round);
         if round.by_tcp {
             self.change_health(-1);
-            d.note(Note::OnlyTcp { node: round.name.clone() });
+            d.note(Note::OnlyTcp {
+                node: round.name.clone(),
+            });
         } else {
             // Helpers that say "no answer here either" show that the network around us is well.
             let missing = if round.nacks_expected > 0 {
@@ -170,10 +207,22 @@ impl Memberlist {
             };
             self.change_health(i64::from(missing));
             self.counters.probes_failed += 1;
-            if let Some(node) = self.table.get(round.target).filter(|node| node.name == round.name) {
+            if let Some(node) = self
+                .table
+                .get(round.target)
+                .filter(|node| node.name == round.name)
+            {
                 let incarnation = node.incarnation;
                 let from = self.identity.name.clone();
-                self.suspect(d, now, &Accusation { from, incarnation, node: round.name });
+                self.suspect(
+                    d,
+                    now,
+                    &Accusation {
+                        from,
+                        incarnation,
+                        node: round.name,
+                    },
+                );
             }
         }
         self.next_round(d, now);

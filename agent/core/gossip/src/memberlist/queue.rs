@@ -40,13 +40,24 @@ impl Queue {
 
     /// Adds a message. One about the same name is replaced. Returns how many others had to go for
     /// the bound.
-    pub fn push(&mut self, name: Option<Arc<str>>, bytes: Arc<[u8]>, token: Option<Token>, bound: usize) -> usize {
-        if let Some(old) = name.as_ref().and_then(|name| self.by_name.get(name).copied()) {
+    pub fn push(
+        &mut self,
+        name: Option<Arc<str>>,
+        bytes: Arc<[u8]>,
+        token: Option<Token>,
+        bound: usize,
+    ) -> usize {
+        if let Some(old) = name
+            .as_ref()
+            .and_then(|name| self.by_name.get(name).copied())
+        {
             self.remove(old);
         }
         let mut dropped = 0;
         while self.items.len() >= bound.max(1) {
-            let Some((&last, _)) = self.items.last_key_value() else { break };
+            let Some((&last, _)) = self.items.last_key_value() else {
+                break;
+            };
             self.remove(last);
             dropped += 1;
         }
@@ -74,22 +85,39 @@ impl Queue {
     }
 
     /// Takes messages for one packet, as many as fit: each costs its length and `overhead` of `room`.
-    pub fn take(&mut self, overhead: usize, room: &mut usize, limit: u32, most: usize, out: &mut Vec<Arc<[u8]>>) {
+    pub fn take(
+        &mut self,
+        overhead: usize,
+        room: &mut usize,
+        limit: u32,
+        most: usize,
+        out: &mut Vec<Arc<[u8]>>,
+    ) {
         if self.items.is_empty() {
             return;
         }
         let mut again = Vec::new();
         let mut transmits = 0;
         while out.len() < most {
-            let Some(fits) = room.checked_sub(overhead) else { break };
+            let Some(fits) = room.checked_sub(overhead) else {
+                break;
+            };
             // The largest that fits among those sent this often.
             let from = (transmits, Reverse(fits), Reverse(u64::MAX));
-            let Some((&key, _)) = self.items.range((Bound::Included(from), Bound::Unbounded)).next() else { break };
+            let Some((&key, _)) = self
+                .items
+                .range((Bound::Included(from), Bound::Unbounded))
+                .next()
+            else {
+                break;
+            };
             if key.0 != transmits {
                 transmits = key.0;
                 continue;
             }
-            let Some(mut item) = self.items.remove(&key) else { break };
+            let Some(mut item) = self.items.remove(&key) else {
+                break;
+            };
             *room -= item.bytes.len() + overhead;
             out.push(item.bytes.clone());
             if transmits + 1 >= limit {
@@ -185,7 +213,14 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(None, message(50, 1), None, 100);
         queue.push(None, message(5, 2), None, 100);
-        assert_eq!(queue.peek(2, 40, 9).iter().map(|m| m.len()).collect::<Vec<_>>(), [5]);
+        assert_eq!(
+            queue
+                .peek(2, 40, 9)
+                .iter()
+                .map(|m| m.len())
+                .collect::<Vec<_>>(),
+            [5]
+        );
         assert_eq!(queue.peek(2, 100, 9).len(), 2);
         assert_eq!(take(&mut queue, 100, 1).len(), 2);
     }

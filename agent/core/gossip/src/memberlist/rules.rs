@@ -39,17 +39,26 @@ impl Memberlist {
         }
         if let Err(why) = d.admit(alive) {
             self.counters.refused += 1;
-            d.note(Note::Refused { node: alive.node.clone(), why });
+            d.note(Note::Refused {
+                node: alive.node.clone(),
+                why,
+            });
             return;
         }
-        let Some(id) = known else { return self.newcomer(d, now, alive, own) };
-        let Some(node) = self.table.get(id) else { return };
+        let Some(id) = known else {
+            return self.newcomer(d, now, alive, own);
+        };
+        let Some(node) = self.table.get(id) else {
+            return;
+        };
 
         let mut moved = false;
         if (node.ip, node.port) != (alive.addr, alive.port) {
             let reclaim = self.config.dead_name_reclaim;
             moved = node.state == State::Left
-                || (node.state == State::Dead && reclaim > Duration::ZERO && now.since(node.changed) > reclaim);
+                || (node.state == State::Dead
+                    && reclaim > Duration::ZERO
+                    && now.since(node.changed) > reclaim);
             if !moved {
                 let node = node.clone();
                 return d.conflict(now, &node, alive);
@@ -63,10 +72,15 @@ impl Memberlist {
             return;
         }
         self.drop_suspicion(id);
-        let Some(node) = self.table.get(id) else { return };
+        let Some(node) = self.table.get(id) else {
+            return;
+        };
         if own && !ours {
             // What we said ourselves comes back; anything else was said by an earlier life of ours.
-            if alive.incarnation == node.incarnation && alive.meta == node.meta && alive.vsn == node.versions {
+            if alive.incarnation == node.incarnation
+                && alive.meta == node.meta
+                && alive.vsn == node.versions
+            {
                 return;
             }
             return self.refute(d, alive.incarnation);
@@ -82,7 +96,9 @@ impl Memberlist {
             node.incarnation = alive.incarnation;
         }
         self.table.set_state(id, State::Alive, now);
-        let Some(node) = self.table.get(id) else { return };
+        let Some(node) = self.table.get(id) else {
+            return;
+        };
         if !old.is_live() {
             d.joined(now, node);
         } else if changed {
@@ -115,8 +131,12 @@ impl Memberlist {
 
     /// Somebody is said not to answer.
     pub(super) fn suspect(&mut self, d: &mut dyn Delegate, now: Time, accusation: &Accusation) {
-        let Some(id) = self.table.id(&accusation.node) else { return };
-        let Some(node) = self.table.get_mut(id) else { return };
+        let Some(id) = self.table.id(&accusation.node) else {
+            return;
+        };
+        let Some(node) = self.table.get_mut(id) else {
+            return;
+        };
         if accusation.incarnation < node.incarnation {
             return;
         }
@@ -126,7 +146,12 @@ impl Memberlist {
                 let after = suspicion.deadline();
                 self.timers.cancel(before, Timer::Suspicion(id));
                 self.timers.set(after.max(now), Timer::Suspicion(id));
-                self.broadcast(d, &accusation.node, msgpack::tagged(kind::SUSPECT, accusation), None);
+                self.broadcast(
+                    d,
+                    &accusation.node,
+                    msgpack::tagged(kind::SUSPECT, accusation),
+                    None,
+                );
                 // Enough witnesses, long enough ago.
                 if after <= now {
                     self.timers.cancel(after.max(now), Timer::Suspicion(id));
@@ -139,24 +164,44 @@ impl Memberlist {
             return;
         }
         if accusation.node == self.identity.name {
-            d.note(Note::Refuted { from: accusation.from.clone() });
+            d.note(Note::Refuted {
+                from: accusation.from.clone(),
+            });
             return self.refute(d, accusation.incarnation);
         }
-        let suspicion = Suspicion::new(now, accusation.from.clone(), self.table.len(), &self.config, self.paused);
+        let suspicion = Suspicion::new(
+            now,
+            accusation.from.clone(),
+            self.table.len(),
+            &self.config,
+            self.paused,
+        );
         self.timers.set(suspicion.deadline(), Timer::Suspicion(id));
         if let Some(node) = self.table.get_mut(id) {
             node.incarnation = accusation.incarnation;
             node.suspicion = Some(Box::new(suspicion));
         }
         self.table.set_state(id, State::Suspect, now);
-        self.broadcast(d, &accusation.node, msgpack::tagged(kind::SUSPECT, accusation), None);
-        d.note(Note::Suspect { node: accusation.node.clone(), from: accusation.from.clone() });
+        self.broadcast(
+            d,
+            &accusation.node,
+            msgpack::tagged(kind::SUSPECT, accusation),
+            None,
+        );
+        d.note(Note::Suspect {
+            node: accusation.node.clone(),
+            from: accusation.from.clone(),
+        });
     }
 
     pub(super) fn suspicion_fires(&mut self, d: &mut dyn Delegate, now: Time, id: NodeId) {
         let paused = self.paused;
-        let Some(node) = self.table.get_mut(id) else { return };
-        let Some(suspicion) = &mut node.suspicion else { return };
+        let Some(node) = self.table.get_mut(id) else {
+            return;
+        };
+        let Some(suspicion) = &mut node.suspicion else {
+            return;
+        };
         if suspicion.extend(paused) {
             // Time in which we could not hear an objection does not count.
             self.timers.set(suspicion.deadline(), Timer::Suspicion(id));
@@ -178,26 +223,49 @@ impl Memberlist {
     }
 
     /// A node is dead, or left.
-    pub(super) fn dead(&mut self, d: &mut dyn Delegate, now: Time, verdict: &Accusation, token: Option<Token>) {
-        let Some(id) = self.table.id(&verdict.node) else { return };
-        let Some(node) = self.table.get(id) else { return };
+    pub(super) fn dead(
+        &mut self,
+        d: &mut dyn Delegate,
+        now: Time,
+        verdict: &Accusation,
+        token: Option<Token>,
+    ) {
+        let Some(id) = self.table.id(&verdict.node) else {
+            return;
+        };
+        let Some(node) = self.table.get(id) else {
+            return;
+        };
         if verdict.incarnation < node.incarnation {
             return;
         }
         self.drop_suspicion(id);
-        let Some(node) = self.table.get_mut(id) else { return };
+        let Some(node) = self.table.get_mut(id) else {
+            return;
+        };
         if !node.state.is_live() {
             return;
         }
         if verdict.node == self.identity.name && !self.leaving {
-            d.note(Note::Refuted { from: verdict.from.clone() });
+            d.note(Note::Refuted {
+                from: verdict.from.clone(),
+            });
             // A suspicion that was running is gone, and with it the state.
             return self.refute(d, verdict.incarnation);
         }
         node.incarnation = verdict.incarnation;
-        let state = if verdict.from == verdict.node { State::Left } else { State::Dead };
+        let state = if verdict.from == verdict.node {
+            State::Left
+        } else {
+            State::Dead
+        };
         self.table.set_state(id, state, now);
-        self.broadcast(d, &verdict.node, msgpack::tagged(kind::DEAD, verdict), token);
+        self.broadcast(
+            d,
+            &verdict.node,
+            msgpack::tagged(kind::DEAD, verdict),
+            token,
+        );
         if let Some(node) = self.table.get(id) {
             d.gone(now, node);
         }
@@ -210,8 +278,12 @@ impl Memberlist {
         // Somebody did not hear us, and perhaps we are the reason.
         self.change_health(1);
         let incarnation = self.incarnation;
-        let Some(id) = self.table.id(&self.identity.name) else { return };
-        let Some(own) = self.table.get_mut(id) else { return };
+        let Some(id) = self.table.id(&self.identity.name) else {
+            return;
+        };
+        let Some(own) = self.table.get_mut(id) else {
+            return;
+        };
         own.incarnation = incarnation;
         let alive = Self::alive_of(own);
         self.broadcast(d, &alive.node, msgpack::tagged(kind::ALIVE, &alive), None);
@@ -226,7 +298,9 @@ impl Memberlist {
         if !(verdict || own) {
             return;
         }
-        let Some(node) = self.table.id(&stale.node).and_then(|id| self.table.get(id)) else { return };
+        let Some(node) = self.table.id(&stale.node).and_then(|id| self.table.get(id)) else {
+            return;
+        };
         if node.state == State::Alive && stale.incarnation < node.incarnation {
             let alive = Self::alive_of(node);
             self.send(from, &msgpack::tagged(kind::ALIVE, &alive), false);
@@ -246,21 +320,34 @@ impl Memberlist {
     }
 
     fn drop_suspicion(&mut self, id: NodeId) {
-        let Some(node) = self.table.get_mut(id) else { return };
+        let Some(node) = self.table.get_mut(id) else {
+            return;
+        };
         if let Some(suspicion) = node.suspicion.take() {
-            self.timers.cancel(suspicion.deadline(), Timer::Suspicion(id));
+            self.timers
+                .cancel(suspicion.deadline(), Timer::Suspicion(id));
         }
     }
 
     /// Whether two lists of nodes speak a common version: every node's current version must lie in
     /// the range that all live nodes understand.
     pub(super) fn versions_agree(&self, remote: &[NodeState]) -> Result<(), String> {
-        let ours = self.table.iter().map(|node| (&node.name, node.versions.0, node.state == State::Alive));
-        let theirs = remote.iter().map(|node| (&node.name, node.vsn.0, node.state == 0));
+        let ours = self
+            .table
+            .iter()
+            .map(|node| (&node.name, node.versions.0, node.state == State::Alive));
+        let theirs = remote
+            .iter()
+            .map(|node| (&node.name, node.vsn.0, node.state == 0));
         let mut range = [0_u8, u8::MAX, 0, u8::MAX];
         for (_, [min, max, _, serf_min, serf_max, _], alive) in ours.clone().chain(theirs.clone()) {
             if alive {
-                range = [range[0].max(min), range[1].min(max), range[2].max(serf_min), range[3].min(serf_max)];
+                range = [
+                    range[0].max(min),
+                    range[1].min(max),
+                    range[2].max(serf_min),
+                    range[3].min(serf_max),
+                ];
             }
         }
         for (name, [_, _, current, _, _, serf], _) in ours.chain(theirs) {

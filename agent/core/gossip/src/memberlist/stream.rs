@@ -139,7 +139,15 @@ impl Memberlist {
         let id = StreamId(self.streams.next);
         self.timers.set(deadline, Timer::Stream(id));
         let reader = StreamReader::new(matches!(purpose, Purpose::Inbound));
-        self.streams.open.insert(id, Stream { purpose, with, reader, deadline });
+        self.streams.open.insert(
+            id,
+            Stream {
+                purpose,
+                with,
+                reader,
+                deadline,
+            },
+        );
         id
     }
 
@@ -153,13 +161,20 @@ impl Memberlist {
         Some(self.open(Purpose::Inbound, from, now + self.config.stream_timeout))
     }
 
-    pub(super) fn dial(&mut self, purpose: Purpose, to: SocketAddr, deadline: Time) -> Option<StreamId> {
+    pub(super) fn dial(
+        &mut self,
+        purpose: Purpose,
+        to: SocketAddr,
+        deadline: Time,
+    ) -> Option<StreamId> {
         if self.streams.open.len() - self.streams.inbound >= MAX_OUTBOUND {
             self.counters.dropped += 1;
             return None;
         }
         let id = self.open(purpose, to, deadline);
-        self.streams.actions.push_back(StreamAction::Dial { id, to, deadline });
+        self.streams
+            .actions
+            .push_back(StreamAction::Dial { id, to, deadline });
         Some(id)
     }
 
@@ -167,23 +182,39 @@ impl Memberlist {
     ///
     /// # Errors
     /// Too many streams, or we are leaving.
-    pub fn exchange(&mut self, now: Time, exchange: Exchange, with: SocketAddr) -> Result<(), StreamError> {
+    pub fn exchange(
+        &mut self,
+        now: Time,
+        exchange: Exchange,
+        with: SocketAddr,
+    ) -> Result<(), StreamError> {
         if self.leaving {
             return Err(StreamError::Leaving);
         }
         let deadline = now + self.config.stream_timeout;
-        self.dial(Purpose::Exchange(exchange), with, deadline).map(drop).ok_or(StreamError::TooMany)
+        self.dial(Purpose::Exchange(exchange), with, deadline)
+            .map(drop)
+            .ok_or(StreamError::TooMany)
     }
 
     /// The connection that we asked for is there.
     pub fn handle_stream_open(&mut self, d: &mut dyn Delegate, id: StreamId) {
-        let Some(stream) = self.streams.open.get(&id) else { return };
+        let Some(stream) = self.streams.open.get(&id) else {
+            return;
+        };
         let message = match &stream.purpose {
             Purpose::Inbound => return,
-            Purpose::Ping { seq, node } => msgpack::tagged(kind::PING, &self.ping(node.clone(), *seq)),
-            Purpose::Exchange(Exchange::Peek(_)) => {
-                msgpack::tagged(kind::PUSH_PULL, &PushPullHeader { join: false, nodes: 0, user_state_len: 0 })
+            Purpose::Ping { seq, node } => {
+                msgpack::tagged(kind::PING, &self.ping(node.clone(), *seq))
             }
+            Purpose::Exchange(Exchange::Peek(_)) => msgpack::tagged(
+                kind::PUSH_PULL,
+                &PushPullHeader {
+                    join: false,
+                    nodes: 0,
+                    user_state_len: 0,
+                },
+            ),
             Purpose::Exchange(exchange) => {
                 let join = exchange.is_join();
                 self.full_state(d, join)
@@ -200,7 +231,9 @@ impl Memberlist {
         } else {
             first.extend_from_slice(&sealed);
         }
-        self.streams.actions.push_back(StreamAction::Write { id, bytes: first });
+        self.streams
+            .actions
+            .push_back(StreamAction::Write { id, bytes: first });
     }
 
     /// All nodes and the delegate's state as one message.
@@ -231,8 +264,16 @@ impl Memberlist {
     }
 
     /// Bytes came.
-    pub fn handle_stream_data(&mut self, d: &mut dyn Delegate, now: Time, id: StreamId, bytes: &[u8]) {
-        let Some(stream) = self.streams.open.get_mut(&id) else { return };
+    pub fn handle_stream_data(
+        &mut self,
+        d: &mut dyn Delegate,
+        now: Time,
+        id: StreamId,
+        bytes: &[u8],
+    ) {
+        let Some(stream) = self.streams.open.get_mut(&id) else {
+            return;
+        };
         self.counters.bytes_in += bytes.len() as u64;
         let before = stream.reader.held();
         let result = stream.reader.push(&self.codec, bytes);
@@ -243,9 +284,9 @@ impl Memberlist {
             Ok(Some(message)) => self.handle_stream_message(d, now, id, message),
             Err(error) => {
                 let answer = match &error {
-                    StreamError::NotEncrypted | StreamError::Encrypted | StreamError::Packet(PacketError::NoKeyFits) => {
-                        Some(error.to_string())
-                    }
+                    StreamError::NotEncrypted
+                    | StreamError::Encrypted
+                    | StreamError::Packet(PacketError::NoKeyFits) => Some(error.to_string()),
                     _ => None,
                 };
                 if let Some(error) = answer
@@ -263,13 +304,24 @@ impl Memberlist {
         self.write(id, Vec::new(), message);
     }
 
-    fn handle_stream_message(&mut self, d: &mut dyn Delegate, now: Time, id: StreamId, message: StreamMessage) {
-        let Some(stream) = self.remove(id) else { return };
+    fn handle_stream_message(
+        &mut self,
+        d: &mut dyn Delegate,
+        now: Time,
+        id: StreamId,
+        message: StreamMessage,
+    ) {
+        let Some(stream) = self.remove(id) else {
+            return;
+        };
         let with = stream.with;
         let result = match (&stream.purpose, message) {
             (Purpose::Inbound, StreamMessage::Ping(ping)) => {
                 if ping.node.is_empty() || ping.node == self.identity.name {
-                    let ack = Ack { payload: msgpack::Bytes::default(), seq: ping.seq };
+                    let ack = Ack {
+                        payload: msgpack::Bytes::default(),
+                        seq: ping.seq,
+                    };
                     self.reply(id, &msgpack::tagged(kind::ACK, &ack));
                 }
                 Ok(Vec::new())
@@ -284,7 +336,9 @@ impl Memberlist {
                 self.reply(id, &state);
                 self.merge(d, now, None, join, nodes, &user)
             }
-            (Purpose::Exchange(Exchange::Peek(_)), StreamMessage::PushPull { nodes, .. }) => Ok(nodes),
+            (Purpose::Exchange(Exchange::Peek(_)), StreamMessage::PushPull { nodes, .. }) => {
+                Ok(nodes)
+            }
             (Purpose::Exchange(exchange), StreamMessage::PushPull { nodes, user, .. }) => {
                 self.merge(d, now, Some(*exchange), exchange.is_join(), nodes, &user)
             }
@@ -334,7 +388,10 @@ impl Memberlist {
             self.counters.streams_failed += 1;
             // A probe's own end tells enough.
             if !matches!(purpose, Purpose::Ping { .. }) {
-                d.note(Note::Stream { with, error: error.clone() });
+                d.note(Note::Stream {
+                    with,
+                    error: error.clone(),
+                });
             }
         }
         if let Purpose::Exchange(exchange) = purpose {
@@ -351,13 +408,21 @@ impl Memberlist {
     }
 
     fn fail(&mut self, d: &mut dyn Delegate, now: Time, id: StreamId, error: StreamError) {
-        let Some(stream) = self.remove(id) else { return };
+        let Some(stream) = self.remove(id) else {
+            return;
+        };
         self.streams.actions.push_back(StreamAction::Close { id });
         self.conclude(d, now, stream.purpose, stream.with, Err(error));
     }
 
     /// The connection ended, or could not be opened.
-    pub fn handle_stream_closed(&mut self, d: &mut dyn Delegate, now: Time, id: StreamId, how: StreamClosed) {
+    pub fn handle_stream_closed(
+        &mut self,
+        d: &mut dyn Delegate,
+        now: Time,
+        id: StreamId,
+        how: StreamClosed,
+    ) {
         let error = match how {
             StreamClosed::End => StreamError::Closed,
             StreamClosed::Failed(why) => StreamError::Failed(why),
@@ -377,10 +442,25 @@ impl Memberlist {
     }
 
     pub(super) fn push_pull_tick(&mut self, d: &mut dyn Delegate, now: Time) {
-        self.timers.set(now + self.config.push_pull_interval * push_pull_scale(self.table.len()), Timer::PushPull);
-        let Some(&id) = self.table.random_alive(&mut self.rng, 1, None).first() else { return };
-        let Some(to) = self.table.get(id).and_then(|node| node.addr(self.identity.advertise.port())) else { return };
-        debug_assert!(self.table.get(id).is_some_and(|node| node.state == State::Alive));
+        self.timers.set(
+            now + self.config.push_pull_interval * push_pull_scale(self.table.len()),
+            Timer::PushPull,
+        );
+        let Some(&id) = self.table.random_alive(&mut self.rng, 1, None).first() else {
+            return;
+        };
+        let Some(to) = self
+            .table
+            .get(id)
+            .and_then(|node| node.addr(self.identity.advertise.port()))
+        else {
+            return;
+        };
+        debug_assert!(
+            self.table
+                .get(id)
+                .is_some_and(|node| node.state == State::Alive)
+        );
         if let Err(error) = self.exchange(now, Exchange::Periodic, to)
             && error != StreamError::Leaving
         {
@@ -405,7 +485,15 @@ mod tests {
 
     #[test]
     fn exchanges_get_rarer_with_the_logarithm() {
-        for (n, scale) in [(1, 1), (32, 1), (33, 2), (64, 2), (65, 3), (128, 3), (10_000, 10)] {
+        for (n, scale) in [
+            (1, 1),
+            (32, 1),
+            (33, 2),
+            (64, 2),
+            (65, 3),
+            (128, 3),
+            (10_000, 10),
+        ] {
             assert_eq!(push_pull_scale(n), scale, "{n}");
         }
     }

@@ -10,7 +10,11 @@ use crate::config::Config;
 use crate::time::Time;
 
 /// log10(n), at least 1, in thousandths.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss
+)]
 fn log_factor(n: usize) -> u32 {
     let log = (n.max(1) as f64).log10().max(1.0);
     (log * 1000.0) as u32
@@ -31,7 +35,9 @@ pub fn retransmit_limit(mult: u32, n: usize) -> u32 {
 /// ceil(log10(n)), without the rounding of floats.
 #[must_use]
 pub fn ceil_log10(n: usize) -> u32 {
-    n.saturating_sub(1).checked_ilog10().map_or(0, |log| log + 1)
+    n.saturating_sub(1)
+        .checked_ilog10()
+        .map_or(0, |log| log + 1)
 }
 
 /// A running suspicion.
@@ -58,8 +64,20 @@ impl Suspicion {
         if n < wanted + 2 {
             wanted = 0;
         }
-        let max = if wanted == 0 { min } else { min * config.suspicion_max_mult };
-        Self { start, min, max, wanted, accusers: vec![from], paused, extension: Duration::ZERO }
+        let max = if wanted == 0 {
+            min
+        } else {
+            min * config.suspicion_max_mult
+        };
+        Self {
+            start,
+            min,
+            max,
+            wanted,
+            accusers: vec![from],
+            paused,
+            extension: Duration::ZERO,
+        }
     }
 
     /// When the suspicion becomes a verdict.
@@ -77,7 +95,11 @@ impl Suspicion {
     }
 
     /// The whole duration after this many confirmations.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss
+    )]
     fn timeout(&self, confirmed: usize) -> Duration {
         if self.wanted == 0 {
             return self.min;
@@ -96,7 +118,6 @@ impl Suspicion {
         self.accusers.push(from.clone());
         true
     }
-
 }
 
 #[cfg(test)]
@@ -106,7 +127,10 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn suspicion(mult: u32, n: usize) -> Suspicion {
-        let config = Config { suspicion_mult: mult, ..Config::lan() };
+        let config = Config {
+            suspicion_mult: mult,
+            ..Config::lan()
+        };
         Suspicion::new(Time::from_millis(500), name(0), n, &config, SECOND)
     }
 
@@ -116,14 +140,31 @@ mod tests {
 
     #[test]
     fn the_window_grows_with_the_logarithm() {
-        for (n, millis) in [(0, 4000), (1, 4000), (10, 4000), (20, 5204), (100, 8000), (10_000, 16_000)] {
+        for (n, millis) in [
+            (0, 4000),
+            (1, 4000),
+            (10, 4000),
+            (20, 5204),
+            (100, 8000),
+            (10_000, 16_000),
+        ] {
             assert_eq!(suspicion_min(4, n, SECOND).as_millis(), millis, "{n}");
         }
     }
 
     #[test]
     fn retransmissions() {
-        for (n, limit) in [(0, 0), (1, 4), (8, 4), (9, 4), (10, 8), (99, 8), (100, 12), (999, 12), (1000, 16)] {
+        for (n, limit) in [
+            (0, 0),
+            (1, 4),
+            (8, 4),
+            (9, 4),
+            (10, 8),
+            (99, 8),
+            (100, 12),
+            (999, 12),
+            (1000, 16),
+        ] {
             assert_eq!(retransmit_limit(4, n), limit, "{n}");
         }
     }

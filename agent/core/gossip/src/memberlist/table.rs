@@ -171,7 +171,14 @@ impl Table {
             self.slots.push(None);
             NodeId::try_from(self.slots.len() - 1).unwrap_or(NodeId::MAX)
         });
-        let NewNode { name, ip, port, meta, versions, incarnation } = new;
+        let NewNode {
+            name,
+            ip,
+            port,
+            meta,
+            versions,
+            incarnation,
+        } = new;
         self.by_name.insert(name.clone(), id);
         let node = Node {
             name,
@@ -270,12 +277,16 @@ impl Table {
 
     /// Forgets one node that is dead or left since `horizon` or longer.
     pub fn reap_one(&mut self, horizon: Time) -> bool {
-        let Some(&(changed, id)) = self.by_death.first() else { return false };
+        let Some(&(changed, id)) = self.by_death.first() else {
+            return false;
+        };
         if changed > horizon {
             return false;
         }
         self.by_death.remove(&(changed, id));
-        let Some(node) = self.slots[id as usize].take() else { return false };
+        let Some(node) = self.slots[id as usize].take() else {
+            return false;
+        };
         if node.state == State::Dead && node.place != NOWHERE {
             self.leave_dead(node.place);
         }
@@ -312,7 +323,10 @@ impl Table {
                 break;
             }
             let id = self.live[rng.below(self.live.len())];
-            if Some(id) != except && !out.contains(&id) && self.get(id).is_some_and(|node| node.state == State::Alive) {
+            if Some(id) != except
+                && !out.contains(&id)
+                && self.get(id).is_some_and(|node| node.state == State::Alive)
+            {
                 out.push(id);
             }
         }
@@ -320,7 +334,13 @@ impl Table {
     }
 
     /// Up to `count` different nodes to gossip to: live, or dead for less than `dead_for`.
-    pub fn random_gossip(&mut self, rng: &mut Rng, count: usize, dead_for: Duration, now: Time) -> Vec<NodeId> {
+    pub fn random_gossip(
+        &mut self,
+        rng: &mut Rng,
+        count: usize,
+        dead_for: Duration,
+        now: Time,
+    ) -> Vec<NodeId> {
         let mut out = Vec::with_capacity(count);
         let mut tries = 3 * count + 8;
         while out.len() < count && tries > 0 {
@@ -332,7 +352,10 @@ impl Table {
             let at = rng.below(total);
             let id = if let Some(at) = at.checked_sub(self.live.len()) {
                 let id = self.dead[at];
-                if self.get(id).is_none_or(|node| now.since(node.changed) > dead_for) {
+                if self
+                    .get(id)
+                    .is_none_or(|node| now.since(node.changed) > dead_for)
+                {
                     self.leave_dead(at);
                     self.set_place(id, NOWHERE);
                     continue;
@@ -364,7 +387,10 @@ impl Table {
             } else if node.place != NOWHERE {
                 assert_eq!(self.dead[node.place], id);
             }
-            assert_eq!(self.by_death.contains(&(node.changed, id)), !node.state.is_live());
+            assert_eq!(
+                self.by_death.contains(&(node.changed, id)),
+                !node.state.is_live()
+            );
         }
         assert_eq!(suspects, self.suspects);
         assert!(self.cursor <= self.live.len());
@@ -404,7 +430,9 @@ mod tests {
         let mut rng = Rng::new(1);
         let mut orders = Vec::new();
         for _ in 0..3 {
-            let order: Vec<_> = (0..20).map(|_| table.next_probe(&mut rng).0.unwrap()).collect();
+            let order: Vec<_> = (0..20)
+                .map(|_| table.next_probe(&mut rng).0.unwrap())
+                .collect();
             let mut sorted = order.clone();
             sorted.sort_unstable();
             sorted.dedup();
@@ -429,7 +457,9 @@ mod tests {
     fn gossip_reaches_the_freshly_dead_and_not_the_left() {
         let mut table = table(3);
         let mut rng = Rng::new(1);
-        let ids: Vec<_> = (0..3).map(|n| table.id(&format!("n{n}")).unwrap()).collect();
+        let ids: Vec<_> = (0..3)
+            .map(|n| table.id(&format!("n{n}")).unwrap())
+            .collect();
         table.set_state(ids[0], State::Dead, Time::from_millis(1000));
         table.set_state(ids[1], State::Left, Time::from_millis(1000));
         let dead_for = Duration::from_secs(30);

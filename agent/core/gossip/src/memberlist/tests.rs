@@ -23,7 +23,14 @@ impl Delegate for Stub {
         }
     }
     fn admit_merge(&mut self, nodes: &[NodeState]) -> Result<(), String> {
-        if nodes.iter().any(|node| self.refuse.as_deref() == Some(&node.name)) { Err("not welcome".into()) } else { Ok(()) }
+        if nodes
+            .iter()
+            .any(|node| self.refuse.as_deref() == Some(&node.name))
+        {
+            Err("not welcome".into())
+        } else {
+            Ok(())
+        }
     }
     fn joined(&mut self, _: Time, node: &Node) {
         self.log.push(format!("join {}", node.name));
@@ -35,7 +42,8 @@ impl Delegate for Stub {
         self.log.push(format!("{:?} {}", node.state, node.name));
     }
     fn conflict(&mut self, _: Time, known: &Node, other: &Alive) {
-        self.log.push(format!("conflict {} {:?}", known.name, other.addr));
+        self.log
+            .push(format!("conflict {} {:?}", known.name, other.addr));
     }
     fn user_message(&mut self, _: Time, message: &[u8]) {
         self.user.push(message.to_vec());
@@ -45,15 +53,23 @@ impl Delegate for Stub {
         b"state".to_vec()
     }
     fn merge_state(&mut self, _: Time, state: &[u8], _: Option<Exchange>, join: bool) {
-        self.log.push(format!("state {} {join}", String::from_utf8_lossy(state)));
+        self.log
+            .push(format!("state {} {join}", String::from_utf8_lossy(state)));
     }
     fn ack_payload(&mut self) -> Vec<u8> {
         self.coordinate.clone()
     }
     fn measured(&mut self, _: Time, node: &Arc<str>, round_trip: Duration, _: &[u8]) {
-        self.log.push(format!("measured {node} {}", round_trip.as_millis()));
+        self.log
+            .push(format!("measured {node} {}", round_trip.as_millis()));
     }
-    fn exchanged(&mut self, _: Time, _: Exchange, _: SocketAddr, result: Result<Vec<NodeState>, StreamError>) {
+    fn exchanged(
+        &mut self,
+        _: Time,
+        _: Exchange,
+        _: SocketAddr,
+        result: Result<Vec<NodeState>, StreamError>,
+    ) {
         self.exchanged.push(result.map(|nodes| nodes.len()));
     }
     fn note(&mut self, note: Note) {
@@ -76,32 +92,65 @@ fn addr(last: u8) -> SocketAddr {
 }
 
 fn alive_message(name: &str, last: u8, incarnation: u32) -> Alive {
-    Alive { addr: ip(last), incarnation, meta: Arc::from([]), node: name.into(), port: 7946, vsn: Versions::ours(5) }
+    Alive {
+        addr: ip(last),
+        incarnation,
+        meta: Arc::from([]),
+        node: name.into(),
+        port: 7946,
+        vsn: Versions::ours(5),
+    }
 }
 
 fn accuse(node: &str, from: &str, incarnation: u32) -> Accusation {
-    Accusation { from: from.into(), incarnation, node: node.into() }
+    Accusation {
+        from: from.into(),
+        incarnation,
+        node: node.into(),
+    }
 }
 
 impl World {
     fn with(config: Config) -> Self {
         let mut nonces = NonceSource::new(&Seed::from_number(1));
         let rng = nonces.rng();
-        let identity = Identity { name: "me".into(), advertise: addr(1), versions: Versions::ours(5) };
-        let codec = Codec::new(config.label.clone(), Keyring::new(&config.keys).unwrap(), true, true, nonces);
+        let identity = Identity {
+            name: "me".into(),
+            advertise: addr(1),
+            versions: Versions::ours(5),
+        };
+        let codec = Codec::new(
+            config.label.clone(),
+            Keyring::new(&config.keys).unwrap(),
+            true,
+            true,
+            nonces,
+        );
         let mut list = Memberlist::new(config, identity, codec, rng, Time::ZERO);
         let mut stub = Stub::default();
         list.start(&mut stub, Time::ZERO, Arc::from([]));
         stub.log.clear();
-        Self { list, stub, now: Time::ZERO }
+        Self {
+            list,
+            stub,
+            now: Time::ZERO,
+        }
     }
 
     fn new() -> Self {
-        Self::with(Config { push_pull_interval: Duration::ZERO, ..Config::lan() })
+        Self::with(Config {
+            push_pull_interval: Duration::ZERO,
+            ..Config::lan()
+        })
     }
 
     fn packet(&mut self, from: u8, kind: u8, message: &impl msgpack::Value) {
-        self.list.handle_packet(&mut self.stub, self.now, addr(from), &msgpack::tagged(kind, message));
+        self.list.handle_packet(
+            &mut self.stub,
+            self.now,
+            addr(from),
+            &msgpack::tagged(kind, message),
+        );
         self.list.table.check();
     }
 
@@ -110,7 +159,9 @@ impl World {
     }
 
     fn state(&self, name: &str) -> Option<(State, u32)> {
-        self.list.node(name).map(|node| (node.state, node.incarnation))
+        self.list
+            .node(name)
+            .map(|node| (node.state, node.incarnation))
     }
 
     fn log(&mut self) -> Vec<String> {
@@ -146,7 +197,10 @@ impl World {
 }
 
 fn of_kind(sent: &[(Time, SocketAddr, Vec<u8>)], wanted: u8) -> Vec<(Time, SocketAddr, Vec<u8>)> {
-    sent.iter().filter(|(.., message)| message[0] == wanted).cloned().collect()
+    sent.iter()
+        .filter(|(.., message)| message[0] == wanted)
+        .cloned()
+        .collect()
 }
 
 #[test]
@@ -177,10 +231,24 @@ fn alive_needs_a_greater_incarnation_and_others_an_equal_one() {
 fn changed_tags_are_an_update() {
     let mut w = World::new();
     w.alive("a", 2, 1);
-    w.packet(2, kind::ALIVE, &Alive { meta: Arc::from(&b"x"[..]), ..alive_message("a", 2, 2) });
+    w.packet(
+        2,
+        kind::ALIVE,
+        &Alive {
+            meta: Arc::from(&b"x"[..]),
+            ..alive_message("a", 2, 2)
+        },
+    );
     w.alive("a", 2, 3);
     assert_eq!(w.log(), ["join a", "update a", "update a"]);
-    w.packet(2, kind::ALIVE, &Alive { meta: vec![0; MAX_META + 1].into(), ..alive_message("a", 2, 4) });
+    w.packet(
+        2,
+        kind::ALIVE,
+        &Alive {
+            meta: vec![0; MAX_META + 1].into(),
+            ..alive_message("a", 2, 4)
+        },
+    );
     assert_eq!(w.state("a"), Some((State::Alive, 3)));
 }
 
@@ -188,7 +256,14 @@ fn changed_tags_are_an_update() {
 fn wrong_versions_and_refused_nodes_stay_out() {
     let mut w = World::new();
     for vsn in [[0, 5, 2, 2, 5, 5], [1, 0, 2, 2, 5, 5], [3, 2, 2, 2, 5, 5]] {
-        w.packet(2, kind::ALIVE, &Alive { vsn: Versions(vsn), ..alive_message("a", 2, 1) });
+        w.packet(
+            2,
+            kind::ALIVE,
+            &Alive {
+                vsn: Versions(vsn),
+                ..alive_message("a", 2, 1)
+            },
+        );
     }
     w.stub.refuse = Some("a".into());
     w.alive("a", 2, 1);
@@ -198,14 +273,26 @@ fn wrong_versions_and_refused_nodes_stay_out() {
 
 #[test]
 fn a_name_on_another_address() {
-    let mut w = World::with(Config { dead_name_reclaim: Duration::from_secs(30), ..Config::lan() });
+    let mut w = World::with(Config {
+        dead_name_reclaim: Duration::from_secs(30),
+        ..Config::lan()
+    });
     w.alive("a", 2, 5);
     w.alive("a", 3, 9);
     assert_eq!(w.log(), ["join a", "conflict a 10.0.0.3"]);
     // The same address in sixteen bytes is another one.
-    let RawIp::V4(bytes) = ip(2) else { unreachable!() };
+    let RawIp::V4(bytes) = ip(2) else {
+        unreachable!()
+    };
     let mapped = RawIp::V6(std::net::Ipv4Addr::from(bytes).to_ipv6_mapped().octets());
-    w.packet(2, kind::ALIVE, &Alive { addr: mapped, ..alive_message("a", 2, 9) });
+    w.packet(
+        2,
+        kind::ALIVE,
+        &Alive {
+            addr: mapped,
+            ..alive_message("a", 2, 9)
+        },
+    );
     assert_eq!(w.log(), ["conflict a ::ffff:10.0.0.2"]);
     w.packet(4, kind::DEAD, &accuse("a", "b", 5));
     w.now = w.now + Duration::from_secs(30);
@@ -214,7 +301,10 @@ fn a_name_on_another_address() {
     w.now = w.now + Duration::from_millis(1);
     w.alive("a", 3, 1);
     assert_eq!(w.log(), ["join a"]);
-    assert_eq!((w.state("a"), w.list.node("a").unwrap().ip), (Some((State::Alive, 1)), ip(3)));
+    assert_eq!(
+        (w.state("a"), w.list.node("a").unwrap().ip),
+        (Some((State::Alive, 1)), ip(3))
+    );
     // Who left may come back from anywhere at once.
     w.packet(4, kind::DEAD, &accuse("a", "a", 1));
     w.alive("a", 4, 1);
@@ -225,9 +315,15 @@ fn a_name_on_another_address() {
 fn we_object_to_what_is_said_about_us() {
     let mut w = World::new();
     w.packet(2, kind::SUSPECT, &accuse("me", "b", 1));
-    assert_eq!((w.state("me"), w.list.health()), (Some((State::Alive, 2)), 1));
+    assert_eq!(
+        (w.state("me"), w.list.health()),
+        (Some((State::Alive, 2)), 1)
+    );
     w.packet(2, kind::DEAD, &accuse("me", "b", 7));
-    assert_eq!((w.state("me"), w.list.health()), (Some((State::Alive, 8)), 2));
+    assert_eq!(
+        (w.state("me"), w.list.health()),
+        (Some((State::Alive, 8)), 2)
+    );
     // An echo of what we said is nothing; what an earlier life said is outbid.
     w.alive("me", 1, 8);
     assert_eq!(w.state("me"), Some((State::Alive, 8)));
@@ -236,12 +332,25 @@ fn we_object_to_what_is_said_about_us() {
     assert_eq!(w.state("me"), Some((State::Alive, 8)));
     w.alive("me", 1, 20);
     assert_eq!(w.state("me"), Some((State::Alive, 21)));
-    w.packet(2, kind::ALIVE, &Alive { meta: Arc::from(&b"old"[..]), ..alive_message("me", 1, 21) });
+    w.packet(
+        2,
+        kind::ALIVE,
+        &Alive {
+            meta: Arc::from(&b"old"[..]),
+            ..alive_message("me", 1, 21)
+        },
+    );
     assert_eq!(w.state("me"), Some((State::Alive, 22)));
     w.alive("a", 2, 1);
     let gossip = of_kind(&w.run(300), kind::ALIVE);
     let last: Alive = msgpack::decode(&gossip[0].2[1..]).unwrap();
-    assert!(gossip.iter().any(|(.., message)| msgpack::decode::<Alive>(&message[1..]).unwrap().incarnation == 22));
+    assert!(
+        gossip
+            .iter()
+            .any(
+                |(.., message)| msgpack::decode::<Alive>(&message[1..]).unwrap().incarnation == 22
+            )
+    );
     assert!(last.meta.is_empty());
 }
 
@@ -254,7 +363,10 @@ fn who_spreads_what_was_refuted_is_told() {
     assert_eq!(w.sent(), []);
     w.packet(3, kind::DEAD, &accuse("a", "b", 4));
     let (_, to, message) = w.sent().remove(0);
-    assert_eq!((to, msgpack::decode::<Alive>(&message[1..]).unwrap()), (addr(3), alive_message("a", 2, 5)));
+    assert_eq!(
+        (to, msgpack::decode::<Alive>(&message[1..]).unwrap()),
+        (addr(3), alive_message("a", 2, 5))
+    );
     w.packet(3, kind::DEAD, &accuse("a", "b", 5));
     assert_eq!((w.sent(), w.state("a").unwrap().0), (vec![], State::Dead));
     // About us, a stale suspicion is enough.
@@ -275,20 +387,37 @@ fn a_silent_node_is_probed_suspected_and_judged() {
     let sent = w.run(1000);
     let (began, target, ping) = of_kind(&sent, kind::PING).remove(0);
     let ping: Ping = msgpack::decode(&ping[1..]).unwrap();
-    assert_eq!((w.list.node(&ping.node).unwrap().ip.ip().unwrap(), &*ping.source_node), (target.ip(), "me"));
+    assert_eq!(
+        (
+            w.list.node(&ping.node).unwrap().ip.ip().unwrap(),
+            &*ping.source_node
+        ),
+        (target.ip(), "me")
+    );
     // Helpers are asked after the timeout, and none of them is the target.
-    let rest = u64::try_from((began + Duration::from_millis(1000)).since(w.now).as_millis()).unwrap();
+    let rest = u64::try_from(
+        (began + Duration::from_millis(1000))
+            .since(w.now)
+            .as_millis(),
+    )
+    .unwrap();
     let sent = [sent, w.run(rest + 1)].concat();
     let asked = of_kind(&sent, kind::INDIRECT_PING);
     assert_eq!(asked.len(), 3);
     for (at, helper, message) in &asked {
         let ask: IndirectPing = msgpack::decode(&message[1..]).unwrap();
-        assert_eq!((at.since(began).as_millis(), ask.seq, &ask.node, ask.nack), (500, ping.seq, &ping.node, true));
+        assert_eq!(
+            (at.since(began).as_millis(), ask.seq, &ask.node, ask.nack),
+            (500, ping.seq, &ping.node, true)
+        );
         assert_ne!(helper.ip(), target.ip());
     }
     assert!(matches!(w.list.poll_stream(), Some(StreamAction::Dial { to, .. }) if to == target));
     // No nack came: our own network may be the reason.
-    assert_eq!((w.state(&ping.node).unwrap().0, w.list.health()), (State::Suspect, 3));
+    assert_eq!(
+        (w.state(&ping.node).unwrap().0, w.list.health()),
+        (State::Suspect, 3)
+    );
     let began = began + Duration::from_secs(1);
     // Nobody confirms: four nodes are too few to know, so the long window holds.
     let window = suspicion::suspicion_min(4, 5, Duration::from_secs(1)) * 6;
@@ -332,13 +461,34 @@ fn an_answer_ends_the_round_and_heals() {
         }
     };
     w.log();
-    w.packet(2, kind::ACK, &Ack { payload: msgpack::Bytes::default(), seq: ping.seq + 100 });
+    w.packet(
+        2,
+        kind::ACK,
+        &Ack {
+            payload: msgpack::Bytes::default(),
+            seq: ping.seq + 100,
+        },
+    );
     assert_eq!(w.list.health(), 2);
-    w.packet(2, kind::ACK, &Ack { payload: msgpack::Bytes::default(), seq: ping.seq });
+    w.packet(
+        2,
+        kind::ACK,
+        &Ack {
+            payload: msgpack::Bytes::default(),
+            seq: ping.seq,
+        },
+    );
     assert_eq!(w.list.health(), 1);
     assert!(w.log()[0].starts_with("measured a "));
     // A second ack finds nothing.
-    w.packet(2, kind::ACK, &Ack { payload: msgpack::Bytes::default(), seq: ping.seq });
+    w.packet(
+        2,
+        kind::ACK,
+        &Ack {
+            payload: msgpack::Bytes::default(),
+            seq: ping.seq,
+        },
+    );
     assert_eq!((w.list.health(), w.log().len()), (1, 0));
     w.run(900);
     assert_eq!(w.state("a").unwrap().0, State::Alive);
@@ -353,7 +503,10 @@ fn a_suspect_hears_of_it_with_the_ping() {
     let sent = w.run(1000);
     let suspect = of_kind(&sent, kind::SUSPECT).remove(0);
     assert_eq!(suspect.1, addr(2));
-    assert_eq!(msgpack::decode::<Accusation>(&suspect.2[1..]).unwrap(), accuse("a", "me", 1));
+    assert_eq!(
+        msgpack::decode::<Accusation>(&suspect.2[1..]).unwrap(),
+        accuse("a", "me", 1)
+    );
     assert_eq!(of_kind(&sent, kind::PING)[0].0, suspect.0);
 }
 
@@ -362,14 +515,51 @@ fn pings_are_answered_where_they_say() {
     let mut w = World::new();
     w.stub.coordinate = vec![1, 2];
     w.forget_gossip();
-    w.packet(2, kind::PING, &Ping { node: "other".into(), seq: 1, ..Ping::default() });
+    w.packet(
+        2,
+        kind::PING,
+        &Ping {
+            node: "other".into(),
+            seq: 1,
+            ..Ping::default()
+        },
+    );
     assert_eq!(w.sent(), []);
-    w.packet(2, kind::PING, &Ping { seq: 2, ..Ping::default() });
-    w.packet(2, kind::PING, &Ping { node: "me".into(), seq: 3, source_addr: ip(9), source_port: 77, ..Ping::default() });
-    w.packet(2, kind::PING, &Ping { node: "me".into(), seq: 4, source_port: 77, ..Ping::default() });
+    w.packet(
+        2,
+        kind::PING,
+        &Ping {
+            seq: 2,
+            ..Ping::default()
+        },
+    );
+    w.packet(
+        2,
+        kind::PING,
+        &Ping {
+            node: "me".into(),
+            seq: 3,
+            source_addr: ip(9),
+            source_port: 77,
+            ..Ping::default()
+        },
+    );
+    w.packet(
+        2,
+        kind::PING,
+        &Ping {
+            node: "me".into(),
+            seq: 4,
+            source_port: 77,
+            ..Ping::default()
+        },
+    );
     let sent = w.sent();
     let ports: Vec<_> = sent.iter().map(|(_, to, _)| *to).collect();
-    assert_eq!(ports, [addr(2), SocketAddr::from(([10, 0, 0, 9], 77)), addr(2)]);
+    assert_eq!(
+        ports,
+        [addr(2), SocketAddr::from(([10, 0, 0, 9], 77)), addr(2)]
+    );
     let ack: Ack = msgpack::decode(&sent[1].2[1..]).unwrap();
     assert_eq!((ack.seq, ack.payload.0), (3, vec![1, 2]));
 }
@@ -378,15 +568,35 @@ fn pings_are_answered_where_they_say() {
 fn a_helper_relays_ack_or_nack() {
     let mut w = World::new();
     w.forget_gossip();
-    let ask = |seq, nack| IndirectPing { nack, node: "t".into(), port: 0, seq, target: ip(7), ..IndirectPing::default() };
+    let ask = |seq, nack| IndirectPing {
+        nack,
+        node: "t".into(),
+        port: 0,
+        seq,
+        target: ip(7),
+        ..IndirectPing::default()
+    };
     w.packet(2, kind::INDIRECT_PING, &ask(70, true));
     w.packet(3, kind::INDIRECT_PING, &ask(71, true));
     w.packet(4, kind::INDIRECT_PING, &ask(72, false));
     let sent = w.sent();
-    assert!(sent.iter().all(|(_, to, _)| *to == addr(7)), "port 0 is our own");
+    assert!(
+        sent.iter().all(|(_, to, _)| *to == addr(7)),
+        "port 0 is our own"
+    );
     let ping: Ping = msgpack::decode(&sent[0].2[1..]).unwrap();
-    assert_eq!((&*ping.node, &*ping.source_node, ping.source_addr), ("t", "me", ip(1)));
-    w.packet(7, kind::ACK, &Ack { payload: msgpack::Bytes(vec![9]), seq: ping.seq });
+    assert_eq!(
+        (&*ping.node, &*ping.source_node, ping.source_addr),
+        ("t", "me", ip(1))
+    );
+    w.packet(
+        7,
+        kind::ACK,
+        &Ack {
+            payload: msgpack::Bytes(vec![9]),
+            seq: ping.seq,
+        },
+    );
     let (_, to, message) = w.sent().remove(0);
     let ack: Ack = msgpack::decode(&message[1..]).unwrap();
     assert_eq!((to, ack.seq, ack.payload.0.len()), (addr(2), 70, 0));
@@ -395,8 +605,18 @@ fn a_helper_relays_ack_or_nack() {
     assert_eq!((sent[0].1, sent[0].2[0]), (addr(3), kind::NACK));
     assert_eq!(msgpack::decode::<Nack>(&sent[0].2[1..]).unwrap().seq, 71);
     // An ack after the nack is of no use to anybody.
-    let late: Ping = Ping { seq: ping.seq + 1, ..ping };
-    w.packet(7, kind::ACK, &Ack { payload: msgpack::Bytes::default(), seq: late.seq });
+    let late: Ping = Ping {
+        seq: ping.seq + 1,
+        ..ping
+    };
+    w.packet(
+        7,
+        kind::ACK,
+        &Ack {
+            payload: msgpack::Bytes::default(),
+            seq: late.seq,
+        },
+    );
     assert_eq!(w.sent(), []);
 }
 
@@ -414,11 +634,26 @@ fn leaving_is_said_and_not_taken_back() {
     let sent = w.run(3000);
     let said = of_kind(&sent, kind::DEAD);
     assert_eq!(said.len(), 4);
-    assert_eq!(msgpack::decode::<Accusation>(&said[0].2[1..]).unwrap(), accuse("me", "me", 1));
+    assert_eq!(
+        msgpack::decode::<Accusation>(&said[0].2[1..]).unwrap(),
+        accuse("me", "me", 1)
+    );
     assert_eq!(w.list.take_done(), [42]);
-    assert_eq!(of_kind(&sent, kind::PING).len(), 0, "who leaves judges nobody");
+    assert_eq!(
+        of_kind(&sent, kind::PING).len(),
+        0,
+        "who leaves judges nobody"
+    );
     // But it still answers.
-    w.packet(2, kind::PING, &Ping { node: "me".into(), seq: 3, ..Ping::default() });
+    w.packet(
+        2,
+        kind::PING,
+        &Ping {
+            node: "me".into(),
+            seq: 3,
+            ..Ping::default()
+        },
+    );
     assert_eq!(of_kind(&w.sent(), kind::ACK).len(), 1);
 }
 
@@ -434,7 +669,12 @@ fn a_pause_is_no_verdict_on_others() {
     w.now = w.now + Duration::from_secs(10);
     w.list.handle_timeout(&mut w.stub, w.now);
     assert_eq!(w.state("a"), Some((State::Suspect, 1)));
-    assert!(w.stub.notes.iter().any(|note| matches!(note, Note::Paused { .. })));
+    assert!(
+        w.stub
+            .notes
+            .iter()
+            .any(|note| matches!(note, Note::Paused { .. }))
+    );
     assert!(w.list.health() >= 1);
     w.run(1000);
     assert_eq!(w.state("a"), Some((State::Suspect, 1)));
@@ -469,10 +709,14 @@ fn converse(a: &mut World, b: &mut World) {
                 }
                 StreamAction::Write { id, bytes } => {
                     for piece in bytes.chunks(100) {
-                        b.list.handle_stream_data(&mut b.stub, b.now, ids[&id], piece);
+                        b.list
+                            .handle_stream_data(&mut b.stub, b.now, ids[&id], piece);
                     }
                 }
-                StreamAction::Close { id } => b.list.handle_stream_closed(&mut b.stub, b.now, ids[&id], StreamClosed::End),
+                StreamAction::Close { id } => {
+                    b.list
+                        .handle_stream_closed(&mut b.stub, b.now, ids[&id], StreamClosed::End)
+                }
             }
         }
         while let Some(action) = b.list.poll_stream() {
@@ -480,8 +724,14 @@ fn converse(a: &mut World, b: &mut World) {
             let back = |id| *ids.iter().find(|(_, other)| **other == id).unwrap().0;
             match action {
                 StreamAction::Dial { .. } => panic!("b does not dial"),
-                StreamAction::Write { id, bytes } => a.list.handle_stream_data(&mut a.stub, a.now, back(id), &bytes),
-                StreamAction::Close { id } => a.list.handle_stream_closed(&mut a.stub, a.now, back(id), StreamClosed::End),
+                StreamAction::Write { id, bytes } => {
+                    a.list
+                        .handle_stream_data(&mut a.stub, a.now, back(id), &bytes)
+                }
+                StreamAction::Close { id } => {
+                    a.list
+                        .handle_stream_closed(&mut a.stub, a.now, back(id), StreamClosed::End)
+                }
             }
         }
         if !moved {
@@ -492,7 +742,12 @@ fn converse(a: &mut World, b: &mut World) {
 
 #[test]
 fn an_exchange_brings_both_together() {
-    let config = Config { label: b"x".to_vec(), keys: vec![vec![7; 16]], compress: true, ..Config::lan() };
+    let config = Config {
+        label: b"x".to_vec(),
+        keys: vec![vec![7; 16]],
+        compress: true,
+        ..Config::lan()
+    };
     let (mut a, mut b) = (World::with(config.clone()), World::with(config));
     a.list.config.compress = false;
     // Two members of one name would refute each other: what they know is what we look at.
@@ -510,7 +765,16 @@ fn an_exchange_brings_both_together() {
     }
     a.log();
     b.log();
-    a.list.exchange(now, Exchange::Join { id: 1, ignore_old: false }, addr(2)).unwrap();
+    a.list
+        .exchange(
+            now,
+            Exchange::Join {
+                id: 1,
+                ignore_old: false,
+            },
+            addr(2),
+        )
+        .unwrap();
     converse(&mut a, &mut b);
     assert_eq!(a.stub.exchanged, [Ok(5)]);
     assert_eq!(a.state("p"), Some((State::Alive, 3)));
@@ -521,7 +785,14 @@ fn an_exchange_brings_both_together() {
     assert!(a.log().contains(&"state state true".to_owned()));
     assert!(b.log().contains(&"state state true".to_owned()));
     assert!(a.list.streams.open.is_empty() && b.list.streams.open.is_empty());
-    assert_eq!((a.list.streams.held, b.list.streams.held, b.list.streams.inbound), (0, 0, 0));
+    assert_eq!(
+        (
+            a.list.streams.held,
+            b.list.streams.held,
+            b.list.streams.inbound
+        ),
+        (0, 0, 0)
+    );
 }
 
 #[test]
@@ -530,26 +801,56 @@ fn a_refused_exchange_still_shows_our_state() {
     let stranger = alive_message("stranger", 9, 1);
     a.list.alive(&mut a.stub, a.now, &stranger, false);
     b.stub.refuse = Some("stranger".into());
-    a.list.exchange(a.now, Exchange::Join { id: 1, ignore_old: false }, addr(2)).unwrap();
+    a.list
+        .exchange(
+            a.now,
+            Exchange::Join {
+                id: 1,
+                ignore_old: false,
+            },
+            addr(2),
+        )
+        .unwrap();
     converse(&mut a, &mut b);
     assert_eq!(a.stub.exchanged, [Ok(1)]);
     assert_eq!(b.list.known(), 1);
-    assert!(matches!(&b.stub.notes[..], [Note::Stream { error: StreamError::Refused(_), .. }]));
+    assert!(matches!(
+        &b.stub.notes[..],
+        [Note::Stream {
+            error: StreamError::Refused(_),
+            ..
+        }]
+    ));
     // One node without versions poisons the merge.
-    let header = PushPullHeader { join: false, nodes: 1, user_state_len: 0 };
+    let header = PushPullHeader {
+        join: false,
+        nodes: 1,
+        user_state_len: 0,
+    };
     let mut bytes = msgpack::tagged(kind::PUSH_PULL, &header);
     let mut out = msgpack::Writer::default();
-    msgpack::Value::write(&NodeState { name: "old".into(), state: 2, ..NodeState::default() }, &mut out);
+    msgpack::Value::write(
+        &NodeState {
+            name: "old".into(),
+            state: 2,
+            ..NodeState::default()
+        },
+        &mut out,
+    );
     bytes.extend_from_slice(&out.bytes);
     let id = b.list.accept_stream(b.now, addr(3)).unwrap();
     b.list.handle_stream_data(&mut b.stub, b.now, id, &bytes);
-    assert!(matches!(b.stub.notes.last(), Some(Note::Stream { error: StreamError::Refused(why), .. }) if why.contains("old")));
+    assert!(
+        matches!(b.stub.notes.last(), Some(Note::Stream { error: StreamError::Refused(why), .. }) if why.contains("old"))
+    );
 }
 
 #[test]
 fn streams_are_bounded_in_number_and_time() {
     let mut w = World::new();
-    let ids: Vec<_> = (0..200).map_while(|_| w.list.accept_stream(w.now, addr(3))).collect();
+    let ids: Vec<_> = (0..200)
+        .map_while(|_| w.list.accept_stream(w.now, addr(3)))
+        .collect();
     assert_eq!(ids.len(), 128);
     w.run(10_001);
     assert!(w.list.streams.open.is_empty());
@@ -573,7 +874,12 @@ fn tcp_speaks_for_a_node_that_udp_does_not_reach() {
     w.run(600);
     assert!(w.now.since(start).as_millis() > 1000);
     assert_eq!(w.state("me-too"), Some((State::Alive, 1)));
-    assert!(w.stub.notes.iter().any(|note| matches!(note, Note::OnlyTcp { .. })));
+    assert!(
+        w.stub
+            .notes
+            .iter()
+            .any(|note| matches!(note, Note::OnlyTcp { .. }))
+    );
 }
 
 #[test]
@@ -583,7 +889,9 @@ fn hostile_packets_change_nothing() {
     let mut rng = Rng::new(5);
     for _ in 0..20_000 {
         let len = rng.below(60);
-        let mut packet: Vec<u8> = (0..len).map(|_| u8::try_from(rng.below(256)).unwrap()).collect();
+        let mut packet: Vec<u8> = (0..len)
+            .map(|_| u8::try_from(rng.below(256)).unwrap())
+            .collect();
         if let Some(first) = packet.first_mut() {
             *first = u8::try_from(rng.below(14)).unwrap();
         }

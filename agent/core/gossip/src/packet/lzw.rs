@@ -9,7 +9,9 @@ use super::PacketError;
 pub fn compress(data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() / 2 + 16);
     // Writing into memory cannot fail, and 8-bit literals cannot be out of range.
-    let result = weezl::encode::Encoder::new(BitOrder::Lsb, 8).into_vec(&mut out).encode_all(data);
+    let result = weezl::encode::Encoder::new(BitOrder::Lsb, 8)
+        .into_vec(&mut out)
+        .encode_all(data);
     debug_assert!(result.status.is_ok());
     out
 }
@@ -39,7 +41,9 @@ pub fn decompress(data: &[u8], limit: usize) -> Result<Vec<u8>, PacketError> {
             Ok(LzwStatus::Done) => break,
             Ok(LzwStatus::Ok) if step.consumed_in > 0 || step.consumed_out > 0 => {}
             // No progress: the input ended without the end code.
-            Ok(LzwStatus::Ok | LzwStatus::NoProgress) | Err(_) => return Err(PacketError::Compression),
+            Ok(LzwStatus::Ok | LzwStatus::NoProgress) | Err(_) => {
+                return Err(PacketError::Compression);
+            }
         }
     }
     if filled > limit {
@@ -59,14 +63,24 @@ mod tests {
         ("", "000302"),
         ("a", "00c30404"),
         ("aaaa", "00c3080c1310"),
-        ("hello hello hello hello", "00d19461c3e60d0881040d222c787060c180"),
-        ("TOBEORNOTTOBEORTOBEORNOT", "00a93c1152e48914274fa80824687061c183090302"),
+        (
+            "hello hello hello hello",
+            "00d19461c3e60d0881040d222c787060c180",
+        ),
+        (
+            "TOBEORNOTTOBEORTOBEORNOT",
+            "00a93c1152e48914274fa80824687061c183090302",
+        ),
     ];
 
     #[test]
     fn small_streams_of_the_reference_writer() {
         for (text, stream) in SMALL {
-            assert_eq!(decompress(&unhex(stream), 100).unwrap(), text.as_bytes(), "{text}");
+            assert_eq!(
+                decompress(&unhex(stream), 100).unwrap(),
+                text.as_bytes(),
+                "{text}"
+            );
             assert_eq!(hex(&compress(text.as_bytes())), stream, "{text}");
         }
     }
@@ -96,7 +110,9 @@ mod tests {
                 (x >> 24) as u8
             })
             .collect();
-        let curve: Vec<u8> = (0..100_000_u64).map(|i| ((i * i + i / 7) % 251) as u8).collect();
+        let curve: Vec<u8> = (0..100_000_u64)
+            .map(|i| ((i * i + i / 7) % 251) as u8)
+            .collect();
         for data in [noise, curve, vec![0; 4096]] {
             assert_eq!(decompress(&compress(&data), data.len()).unwrap(), data);
         }

@@ -174,6 +174,7 @@ impl crate::msgpack::Value for Versions {
         out.raw(&self.0);
     }
     fn read(from: &mut crate::msgpack::Reader<'_>) -> Result<Self, crate::msgpack::ReadError> {
-        from.raw().map(|raw| Self(raw.try_into().unwrap_or_default()))
+        from.raw()
+            .map(|raw| Self(raw.try_into().unwrap_or_default()))
     }
 }

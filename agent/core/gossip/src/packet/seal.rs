@@ -52,12 +52,21 @@ impl Key {
     /// Another length.
     pub fn new(bytes: &[u8]) -> Result<Self, KeySize> {
         let cipher = match bytes.len() {
-            16 => Cipher::Aes128(Box::new(Aes128Gcm::new_from_slice(bytes).map_err(|_| KeySize)?)),
-            24 => Cipher::Aes192(Box::new(AesGcm::new_from_slice(bytes).map_err(|_| KeySize)?)),
-            32 => Cipher::Aes256(Box::new(Aes256Gcm::new_from_slice(bytes).map_err(|_| KeySize)?)),
+            16 => Cipher::Aes128(Box::new(
+                Aes128Gcm::new_from_slice(bytes).map_err(|_| KeySize)?,
+            )),
+            24 => Cipher::Aes192(Box::new(
+                AesGcm::new_from_slice(bytes).map_err(|_| KeySize)?,
+            )),
+            32 => Cipher::Aes256(Box::new(
+                Aes256Gcm::new_from_slice(bytes).map_err(|_| KeySize)?,
+            )),
             _ => return Err(KeySize),
         };
-        Ok(Self { bytes: bytes.to_vec(), cipher })
+        Ok(Self {
+            bytes: bytes.to_vec(),
+            cipher,
+        })
     }
 
     /// The key itself.
@@ -105,14 +114,20 @@ pub fn seal(key: &Key, nonce: [u8; NONCE], aad: &[u8], message: &[u8]) -> Vec<u8
 ///
 /// # Errors
 /// Too short, of an unknown version, or no key fits.
-pub fn open<'k>(keys: impl Iterator<Item = &'k Key>, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, PacketError> {
+pub fn open<'k>(
+    keys: impl Iterator<Item = &'k Key>,
+    aad: &[u8],
+    sealed: &[u8],
+) -> Result<Vec<u8>, PacketError> {
     let (version, rest) = sealed.split_first().ok_or(PacketError::Short)?;
     let padded = match version {
         0 => true,
         1 => false,
         _ => return Err(PacketError::EncryptionVersion(*version)),
     };
-    let (nonce, rest) = rest.split_first_chunk::<NONCE>().ok_or(PacketError::Short)?;
+    let (nonce, rest) = rest
+        .split_first_chunk::<NONCE>()
+        .ok_or(PacketError::Short)?;
     let (cipher, tag) = rest.split_last_chunk::<TAG>().ok_or(PacketError::Short)?;
     let mut text = Vec::with_capacity(cipher.len());
     for key in keys {
@@ -147,8 +162,7 @@ mod tests {
     const PLAIN: &str = "0082a44e6f6465a26e31a55365714e6f2a";
     const V1_K32: &str = "01a0a1a2a3a4a5a6a7a8a9aaabe69ad8632aaf671d0c542280620b8eb15a8cb0dca0a5b08c3f14f623ac7247a153";
     const V1_K16: &str = "01a0a1a2a3a4a5a6a7a8a9aaabaa049cf511ed56a8e44910532363fe0f792cc37e533bd50eb75c68f8dd64b85bc0";
-    const V0_K16: &str =
-        "00a0a1a2a3a4a5a6a7a8a9aaabaa049cf511ed56a8e44910532363fe0f79e12c078c1832a02a1f7e944d8280a75bfd84f2b742286d1a7436235a4e6a79";
+    const V0_K16: &str = "00a0a1a2a3a4a5a6a7a8a9aaabaa049cf511ed56a8e44910532363fe0f79e12c078c1832a02a1f7e944d8280a75bfd84f2b742286d1a7436235a4e6a79";
 
     fn nonce() -> [u8; 12] {
         std::array::from_fn(|i| 0xa0 + u8::try_from(i).unwrap())
@@ -177,7 +191,10 @@ mod tests {
                     assert!([16, 24, 32].contains(&len));
                     let sealed = seal(&key, nonce(), b"label", b"hello");
                     assert_eq!(sealed.len(), 5 + OVERHEAD);
-                    assert_eq!(open([&key].into_iter(), b"label", &sealed).unwrap(), b"hello");
+                    assert_eq!(
+                        open([&key].into_iter(), b"label", &sealed).unwrap(),
+                        b"hello"
+                    );
                 }
                 Err(KeySize) => assert!(![16, 24, 32].contains(&len)),
             }
@@ -188,14 +205,23 @@ mod tests {
     fn any_changed_bit_and_another_label_are_refused() {
         let key = key(16);
         let sealed = seal(&key, nonce(), b"label", b"hello");
-        assert_eq!(open([&key].into_iter(), b"other", &sealed), Err(PacketError::NoKeyFits));
+        assert_eq!(
+            open([&key].into_iter(), b"other", &sealed),
+            Err(PacketError::NoKeyFits)
+        );
         for bit in 8..sealed.len() * 8 {
             let mut changed = sealed.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(open([&key].into_iter(), b"label", &changed).is_err(), "bit {bit}");
+            assert!(
+                open([&key].into_iter(), b"label", &changed).is_err(),
+                "bit {bit}"
+            );
         }
         for len in 0..sealed.len() {
-            assert!(open([&key].into_iter(), b"label", &sealed[..len]).is_err(), "length {len}");
+            assert!(
+                open([&key].into_iter(), b"label", &sealed[..len]).is_err(),
+                "length {len}"
+            );
         }
     }
 

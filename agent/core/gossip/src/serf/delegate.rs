@@ -22,7 +22,9 @@ fn go_duration(text: &str) -> Option<Duration> {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
         let seconds = match &rest[..unit] {
             "ns" => 1e-9,
             "us" | "µs" => 1e-6,
@@ -53,12 +55,30 @@ impl Serf {
     /// After how long this member is forgotten if it fails.
     fn reconnect_timeout(&self, member: &Member) -> Duration {
         let serf = &self.config.serf;
-        let tag = serf.reconnect_timeout_tag.as_ref().and_then(|tag| member.tags.get(tag));
-        tag.and_then(|text| go_duration(text)).unwrap_or(serf.reconnect_timeout)
+        let tag = serf
+            .reconnect_timeout_tag
+            .as_ref()
+            .and_then(|tag| member.tags.get(tag));
+        tag.and_then(|text| go_duration(text))
+            .unwrap_or(serf.reconnect_timeout)
     }
 
-    fn peer(name: &Arc<str>, ip: crate::msgpack::RawIp, port: u16, meta: &[u8], versions: Versions, left: bool) -> Peer {
-        Peer { name: name.clone(), ip, port, tags: decode_tags(meta), versions, left }
+    fn peer(
+        name: &Arc<str>,
+        ip: crate::msgpack::RawIp,
+        port: u16,
+        meta: &[u8],
+        versions: Versions,
+        left: bool,
+    ) -> Peer {
+        Peer {
+            name: name.clone(),
+            ip,
+            port,
+            tags: decode_tags(meta),
+            versions,
+            left,
+        }
     }
 }
 
@@ -67,16 +87,30 @@ impl Delegate for Serf {
         if node.node == self.name {
             return Ok(());
         }
-        self.admission.admit(&Self::peer(&node.node, node.addr, node.port, &node.meta, node.vsn, false))
+        self.admission.admit(&Self::peer(
+            &node.node, node.addr, node.port, &node.meta, node.vsn, false,
+        ))
     }
 
     fn admit_merge(&mut self, nodes: &[NodeState]) -> Result<(), String> {
-        let peer = |node: &NodeState| Self::peer(&node.name, node.addr, node.port, &node.meta, node.vsn, node.state == 3);
-        self.admission.admit_merge(&nodes.iter().map(peer).collect::<Vec<_>>())
+        let peer = |node: &NodeState| {
+            Self::peer(
+                &node.name,
+                node.addr,
+                node.port,
+                &node.meta,
+                node.vsn,
+                node.state == 3,
+            )
+        };
+        self.admission
+            .admit_merge(&nodes.iter().map(peer).collect::<Vec<_>>())
     }
 
     fn joined(&mut self, now: Time, node: &Node) {
-        let Some(mut member) = self.member_of(node, Status::Alive) else { return };
+        let Some(mut member) = self.member_of(node, Status::Alive) else {
+            return;
+        };
         if let Some(entry) = self.roster.get_mut(&node.name) {
             let status = entry.member.status;
             entry.member = Member { status, ..member };
@@ -91,16 +125,25 @@ impl Delegate for Serf {
             }
             self.roster.insert(member, time);
         }
-        let Some(member) = self.member(&node.name).cloned() else { return };
+        let Some(member) = self.member(&node.name).cloned() else {
+            return;
+        };
         self.record_alive(now, &member);
         self.emit(Event::MemberJoin(member));
     }
 
     fn updated(&mut self, now: Time, node: &Node) {
-        let Some(member) = self.member_of(node, Status::Alive) else { return };
-        let Some(entry) = self.roster.get_mut(&node.name) else { return };
+        let Some(member) = self.member_of(node, Status::Alive) else {
+            return;
+        };
+        let Some(entry) = self.roster.get_mut(&node.name) else {
+            return;
+        };
         let moved = entry.member.addr != member.addr;
-        entry.member = Member { status: entry.member.status, ..member };
+        entry.member = Member {
+            status: entry.member.status,
+            ..member
+        };
         let member = entry.member.clone();
         if moved {
             self.record_alive(now, &member);
@@ -110,13 +153,18 @@ impl Delegate for Serf {
 
     fn gone(&mut self, now: Time, node: &Node) {
         debug_assert!(matches!(node.state, State::Dead | State::Left));
-        let Some(entry) = self.roster.get(&node.name) else { return };
+        let Some(entry) = self.roster.get(&node.name) else {
+            return;
+        };
         match entry.member.status {
             Status::Leaving => self.mark_left(now, &node.name),
             Status::Alive => {
                 let reap_at = now + self.reconnect_timeout(&entry.member);
-                self.roster.set_status(&node.name, Status::Failed, Some(reap_at));
-                let Some(member) = self.member(&node.name).cloned() else { return };
+                self.roster
+                    .set_status(&node.name, Status::Failed, Some(reap_at));
+                let Some(member) = self.member(&node.name).cloned() else {
+                    return;
+                };
                 self.record_gone(now, &member.name);
                 self.emit(Event::MemberFailed(member));
             }
@@ -126,7 +174,10 @@ impl Delegate for Serf {
     }
 
     fn conflict(&mut self, now: Time, known: &Node, other: &Alive) {
-        let (Some(known_addr), Some(ip)) = (known.addr(self.advertise.port()), other.addr.ip()) else { return };
+        let (Some(known_addr), Some(ip)) = (known.addr(self.advertise.port()), other.addr.ip())
+        else {
+            return;
+        };
         self.emit(Event::NameConflict {
             name: known.name.clone(),
             known: known_addr,
@@ -143,9 +194,19 @@ impl Delegate for Serf {
         }
     }
 
-    fn broadcasts(&mut self, overhead: usize, room: &mut usize, most: usize, out: &mut Vec<Arc<[u8]>>) {
+    fn broadcasts(
+        &mut self,
+        overhead: usize,
+        room: &mut usize,
+        most: usize,
+        out: &mut Vec<Arc<[u8]>>,
+    ) {
         let limit = self.retransmits();
-        for queue in [&mut self.intent_queue, &mut self.query_queue, &mut self.event_queue] {
+        for queue in [
+            &mut self.intent_queue,
+            &mut self.query_queue,
+            &mut self.event_queue,
+        ] {
             queue.take(overhead, room, limit, most, out);
         }
     }
@@ -157,21 +218,33 @@ impl Delegate for Serf {
             ltime: self.clock.now(),
             left: self.roster.left().iter().cloned().collect(),
             query_ltime: self.query_clock.now(),
-            status: self.roster.iter().map(|entry| (entry.member.name.clone(), entry.status_time)).collect(),
+            status: self
+                .roster
+                .iter()
+                .map(|entry| (entry.member.name.clone(), entry.status_time))
+                .collect(),
         };
         msgpack::tagged(message::kind::PUSH_PULL, &state)
     }
 
     fn merge_state(&mut self, now: Time, state: &[u8], exchange: Option<Exchange>, join: bool) {
-        let Some((&message::kind::PUSH_PULL, body)) = state.split_first() else { return };
+        let Some((&message::kind::PUSH_PULL, body)) = state.split_first() else {
+            return;
+        };
         let state: PushPull = match msgpack::decode(body) {
             Ok(state) => state,
-            Err(error) => return self.note(Note::Message { error: error.into() }),
+            Err(error) => {
+                return self.note(Note::Message {
+                    error: error.into(),
+                });
+            }
         };
         // The other side's clock is one ahead of what it has seen.
         self.clock.witness(state.ltime.saturating_sub(1));
-        self.event_clock.witness(state.event_ltime.saturating_sub(1));
-        self.query_clock.witness(state.query_ltime.saturating_sub(1));
+        self.event_clock
+            .witness(state.event_ltime.saturating_sub(1));
+        self.query_clock
+            .witness(state.query_ltime.saturating_sub(1));
         let left: std::collections::BTreeSet<&Arc<str>> = state.left.iter().collect();
         for name in &left {
             let time = state.status.get(*name).copied().unwrap_or(0);
@@ -184,20 +257,46 @@ impl Delegate for Serf {
                 continue;
             }
             // The time is that of the join before; the leave came later.
-            self.leave_intent(now, &LeaveIntent { ltime: time.saturating_add(1), node: (*name).clone(), prune: false });
+            self.leave_intent(
+                now,
+                &LeaveIntent {
+                    ltime: time.saturating_add(1),
+                    node: (*name).clone(),
+                    prune: false,
+                },
+            );
         }
         for (node, ltime) in &state.status {
             if !left.contains(node) {
-                self.join_intent(now, &JoinIntent { ltime: *ltime, node: node.clone() });
+                self.join_intent(
+                    now,
+                    &JoinIntent {
+                        ltime: *ltime,
+                        node: node.clone(),
+                    },
+                );
             }
         }
-        if join && matches!(exchange, Some(Exchange::Join { ignore_old: true, .. })) {
+        if join
+            && matches!(
+                exchange,
+                Some(Exchange::Join {
+                    ignore_old: true,
+                    ..
+                })
+            )
+        {
             self.events_seen.min_time = self.events_seen.min_time.max(state.event_ltime);
             self.queries_seen.min_time = self.queries_seen.min_time.max(state.query_ltime);
         }
         for slot in state.events.into_iter().flatten() {
             for body in slot.events {
-                self.user_event(UserEvent { coalesce: false, ltime: slot.ltime, name: body.name, payload: body.payload });
+                self.user_event(UserEvent {
+                    coalesce: false,
+                    ltime: slot.ltime,
+                    name: body.name,
+                    payload: body.payload,
+                });
             }
         }
     }
@@ -208,11 +307,18 @@ impl Delegate for Serf {
 
     fn measured(&mut self, _now: Time, node: &Arc<str>, round_trip: Duration, payload: &[u8]) {
         if let Some(other) = Coordinate::decode(payload) {
-            self.coordinates.observe(node, other, round_trip, &mut self.rng);
+            self.coordinates
+                .observe(node, other, round_trip, &mut self.rng);
         }
     }
 
-    fn exchanged(&mut self, now: Time, exchange: Exchange, with: SocketAddr, result: Result<Vec<NodeState>, StreamError>) {
+    fn exchanged(
+        &mut self,
+        now: Time,
+        exchange: Exchange,
+        with: SocketAddr,
+        result: Result<Vec<NodeState>, StreamError>,
+    ) {
         self.exchange_ended(now, exchange, with, result);
     }
 
@@ -228,7 +334,10 @@ mod tests {
     #[test]
     fn durations_of_go() {
         assert_eq!(go_duration("72h"), Some(Duration::from_secs(72 * 3600)));
-        assert_eq!(go_duration("1h30m0.5s"), Some(Duration::from_millis(5_400_500)));
+        assert_eq!(
+            go_duration("1h30m0.5s"),
+            Some(Duration::from_millis(5_400_500))
+        );
         for wrong in ["", "5", "h", "-5s", "5x", "1h5", "99999999999999999999h"] {
             assert_eq!(go_duration(wrong), None, "{wrong}");
         }

@@ -20,7 +20,11 @@ pub(super) struct Intent {
 impl Serf {
     /// Keeps an intent about an unknown member: true if it is news.
     fn keep_intent(&mut self, now: Time, node: &Arc<str>, leave: bool, ltime: u64) -> bool {
-        let intent = Intent { leave, ltime, at: now };
+        let intent = Intent {
+            leave,
+            ltime,
+            at: now,
+        };
         let full = self.intents.len() >= MAX_INTENTS;
         match self.intents.get_mut(node) {
             Some(known) if known.ltime >= ltime => false,
@@ -96,15 +100,24 @@ impl Serf {
 
     /// A member is gone for good.
     pub(super) fn mark_left(&mut self, now: Time, name: &str) {
-        self.roster.set_status(name, Status::Left, Some(now + self.config.serf.tombstone_timeout));
-        let Some(member) = self.member(name).cloned() else { return };
+        self.roster.set_status(
+            name,
+            Status::Left,
+            Some(now + self.config.serf.tombstone_timeout),
+        );
+        let Some(member) = self.member(name).cloned() else {
+            return;
+        };
         self.record_gone(now, &member.name);
         self.emit(Event::MemberLeave(member));
     }
 
     /// Tells the pool that we are here.
     pub(super) fn announce_join(&mut self) {
-        let intent = JoinIntent { ltime: self.clock.now(), node: self.name.clone() };
+        let intent = JoinIntent {
+            ltime: self.clock.now(),
+            node: self.name.clone(),
+        };
         self.clock.witness(intent.ltime);
         if let Some(own) = self.roster.get_mut(&intent.node) {
             own.status_time = own.status_time.max(intent.ltime);
@@ -114,8 +127,14 @@ impl Serf {
 
     /// Declares a failed member gone; with `prune`, forgets it at once. False for an unknown name.
     pub(crate) fn force_leave(&mut self, now: Time, name: &str, prune: bool) -> bool {
-        let Some(node) = self.member(name).map(|member| member.name.clone()) else { return false };
-        let intent = LeaveIntent { ltime: self.clock.tick(), node, prune };
+        let Some(node) = self.member(name).map(|member| member.name.clone()) else {
+            return false;
+        };
+        let intent = LeaveIntent {
+            ltime: self.clock.tick(),
+            node,
+            prune,
+        };
         self.leave_intent(now, &intent);
         if self.has_company() {
             self.queue_intent(Self::framed(kind::LEAVE, &intent), None);
@@ -125,6 +144,10 @@ impl Serf {
 
     /// Whether another member is present.
     pub(super) fn has_company(&self) -> bool {
-        self.roster.present() > usize::from(self.member(&self.name).is_some_and(|own| own.status != Status::Left))
+        self.roster.present()
+            > usize::from(
+                self.member(&self.name)
+                    .is_some_and(|own| own.status != Status::Left),
+            )
     }
 }

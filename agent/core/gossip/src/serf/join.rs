@@ -36,7 +36,13 @@ const MAX_TARGETS: usize = 4096;
 impl Serf {
     /// Joins by these addresses; with `any`, until the first success. [`Event::JoinDone`] tells the
     /// end. A call beyond the bounds ends at once without a contact.
-    pub(crate) fn join(&mut self, now: Time, targets: &[SocketAddr], ignore_old: bool, any: bool) -> u64 {
+    pub(crate) fn join(
+        &mut self,
+        now: Time,
+        targets: &[SocketAddr],
+        ignore_old: bool,
+        any: bool,
+    ) -> u64 {
         self.joins.next += 1;
         let id = self.joins.next;
         let mut join = Join {
@@ -53,7 +59,11 @@ impl Serf {
             () => None,
         };
         if let Some(error) = refused {
-            join.failed = join.waiting.drain(..).map(|to| (to, error.clone())).collect();
+            join.failed = join
+                .waiting
+                .drain(..)
+                .map(|to| (to, error.clone()))
+                .collect();
         }
         self.joins.open.insert(id, join);
         self.continue_join(now, id);
@@ -61,8 +71,16 @@ impl Serf {
     }
 
     /// An exchange of a join ended.
-    pub(super) fn join_progress(&mut self, now: Time, id: u64, with: SocketAddr, result: Result<(), StreamError>) {
-        let Some(join) = self.joins.open.get_mut(&id) else { return };
+    pub(super) fn join_progress(
+        &mut self,
+        now: Time,
+        id: u64,
+        with: SocketAddr,
+        result: Result<(), StreamError>,
+    ) {
+        let Some(join) = self.joins.open.get_mut(&id) else {
+            return;
+        };
         join.running = join.running.saturating_sub(1);
         match result {
             Ok(()) => {
@@ -77,22 +95,33 @@ impl Serf {
     }
 
     fn continue_join(&mut self, _now: Time, id: u64) {
-        let Some(join) = self.joins.open.get_mut(&id) else { return };
+        let Some(join) = self.joins.open.get_mut(&id) else {
+            return;
+        };
         let at_once = if join.any { 1 } else { AT_ONCE };
         while join.running < at_once
             && let Some(to) = join.waiting.pop_front()
         {
             join.running += 1;
-            let exchange = Exchange::Join { id, ignore_old: join.ignore_old };
+            let exchange = Exchange::Join {
+                id,
+                ignore_old: join.ignore_old,
+            };
             self.effects.push_back(Effect::Exchange { exchange, to });
         }
         if join.running > 0 {
             return;
         }
-        let Some(join) = self.joins.open.remove(&id) else { return };
+        let Some(join) = self.joins.open.remove(&id) else {
+            return;
+        };
         if join.contacted > 0 {
             self.announce_join();
         }
-        self.emit(Event::JoinDone { id, contacted: join.contacted, failed: join.failed });
+        self.emit(Event::JoinDone {
+            id,
+            contacted: join.contacted,
+            failed: join.failed,
+        });
     }
 }

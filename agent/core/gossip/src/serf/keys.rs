@@ -89,7 +89,9 @@ impl Tally {
             }
             None => {
                 result.errors += 1;
-                result.messages.insert(from.clone(), "invalid key query response type".to_owned());
+                result
+                    .messages
+                    .insert(from.clone(), "invalid key query response type".to_owned());
             }
         }
         result.responses >= result.nodes
@@ -106,8 +108,16 @@ impl Serf {
         relay_factor: u8,
         nodes: usize,
     ) -> Result<QueryId, QueryError> {
-        let payload = msgpack::tagged(kind::KEY_REQUEST, &KeyRequest { key: Bytes(key.to_vec()) });
-        let params = QueryParams { relay_factor, ..QueryParams::default() };
+        let payload = msgpack::tagged(
+            kind::KEY_REQUEST,
+            &KeyRequest {
+                key: Bytes(key.to_vec()),
+            },
+        );
+        let params = QueryParams {
+            relay_factor,
+            ..QueryParams::default()
+        };
         let result = KeyResult {
             id: 0,
             operation,
@@ -118,8 +128,18 @@ impl Serf {
             keys: BTreeMap::new(),
             primary_keys: BTreeMap::new(),
         };
-        let id = self.ask(now, operation.query(), &payload, &params, Purpose::Keys(Tally { result }))?;
-        if let Some(Purpose::Keys(tally)) = self.pending.get_mut(&id).map(|pending| &mut pending.purpose) {
+        let id = self.ask(
+            now,
+            operation.query(),
+            &payload,
+            &params,
+            Purpose::Keys(Tally { result }),
+        )?;
+        if let Some(Purpose::Keys(tally)) = self
+            .pending
+            .get_mut(&id)
+            .map(|pending| &mut pending.purpose)
+        {
             tally.result.id = u64::from(id.id);
         }
         Ok(id)
@@ -128,10 +148,16 @@ impl Serf {
     /// Somebody wants something done to our keys.
     pub(super) fn key_query(&mut self, query: Query, operation: KeyOperation) {
         let request = match query.payload.split_first() {
-            Some((&kind::KEY_REQUEST, body)) => msgpack::decode::<KeyRequest>(body).unwrap_or_default(),
+            Some((&kind::KEY_REQUEST, body)) => {
+                msgpack::decode::<KeyRequest>(body).unwrap_or_default()
+            }
             _ => KeyRequest::default(),
         };
-        self.effects.push_back(Effect::Keys { query, operation, key: request.key.0 });
+        self.effects.push_back(Effect::Keys {
+            query,
+            operation,
+            key: request.key.0,
+        });
     }
 
     /// Does it, and answers.
@@ -143,7 +169,10 @@ impl Serf {
         operation: KeyOperation,
         key: &[u8],
     ) {
-        let mut response = KeyResponse { result: true, ..KeyResponse::default() };
+        let mut response = KeyResponse {
+            result: true,
+            ..KeyResponse::default()
+        };
         if ring.is_enabled() {
             let changed = match operation {
                 KeyOperation::Install => ring.install(key),
@@ -153,7 +182,9 @@ impl Serf {
             };
             match changed {
                 Err(error) => response = failed(error),
-                Ok(()) if operation == KeyOperation::List => return self.list_keys(now, ring, query),
+                Ok(()) if operation == KeyOperation::List => {
+                    return self.list_keys(now, ring, query);
+                }
                 Ok(()) => {
                     let keys = ring.keys().map(|key| key.bytes().to_vec()).collect();
                     self.emit(Event::KeyringChanged(keys));
@@ -172,7 +203,10 @@ impl Serf {
 
     /// Answers with all keys, or with as many as fit.
     fn list_keys(&mut self, now: Time, ring: &Keyring, query: &Query) {
-        let all: Vec<String> = ring.keys().map(|key| STANDARD.encode(key.bytes())).collect();
+        let all: Vec<String> = ring
+            .keys()
+            .map(|key| STANDARD.encode(key.bytes()))
+            .collect();
         let mut response = KeyResponse {
             primary_key: all.first().cloned().unwrap_or_default(),
             keys: all.clone(),
@@ -186,12 +220,18 @@ impl Serf {
                 return;
             }
             response.keys.pop();
-            response.message =
-                format!("truncated key list response, showing first {} of {} keys", response.keys.len(), all.len());
+            response.message = format!(
+                "truncated key list response, showing first {} of {} keys",
+                response.keys.len(),
+                all.len()
+            );
         }
     }
 }
 
 fn failed(error: KeyringError) -> KeyResponse {
-    KeyResponse { message: error.to_string(), ..KeyResponse::default() }
+    KeyResponse {
+        message: error.to_string(),
+        ..KeyResponse::default()
+    }
 }

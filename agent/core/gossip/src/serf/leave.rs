@@ -32,7 +32,11 @@ impl Serf {
         }
         self.life = Life::Leaving;
         self.record_leave();
-        let intent = LeaveIntent { ltime: self.clock.tick(), node: self.name.clone(), prune: false };
+        let intent = LeaveIntent {
+            ltime: self.clock.tick(),
+            node: self.name.clone(),
+            prune: false,
+        };
         self.leave_intent(now, &intent);
         if self.has_company() {
             self.queue_intent(Self::framed(kind::LEAVE, &intent), Some(INTENT));
@@ -74,7 +78,9 @@ impl Serf {
     pub(super) fn leave_step(&mut self, now: Time) {
         match self.leave {
             Phase::Intent(_) => self.goodbye(now),
-            Phase::Goodbye(_) => self.enter(Phase::Propagate(now + self.config.serf.leave_propagate_delay)),
+            Phase::Goodbye(_) => self.enter(Phase::Propagate(
+                now + self.config.serf.leave_propagate_delay,
+            )),
             Phase::Propagate(_) => self.finish_leave(now),
             Phase::None | Phase::Done => {}
         }
@@ -85,7 +91,8 @@ impl Serf {
         if matches!(self.leave, Phase::Goodbye(_)) && memberlist.contains(&GOODBYE) {
             self.leave_step(now);
         }
-        if self.intent_queue.take_done().contains(&INTENT) && matches!(self.leave, Phase::Intent(_)) {
+        if self.intent_queue.take_done().contains(&INTENT) && matches!(self.leave, Phase::Intent(_))
+        {
             self.leave_step(now);
         }
     }

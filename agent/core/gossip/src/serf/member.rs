@@ -81,7 +81,10 @@ pub fn decode_tags(meta: &[u8]) -> Tags {
     match meta.split_first() {
         None => Tags::new(),
         Some((&TAGS, body)) => Tags::read(&mut Reader::new(body)).unwrap_or_default(),
-        Some(_) => Tags::from([("role".to_owned(), String::from_utf8_lossy(meta).into_owned())]),
+        Some(_) => Tags::from([(
+            "role".to_owned(),
+            String::from_utf8_lossy(meta).into_owned(),
+        )]),
     }
 }
 
@@ -135,14 +138,21 @@ impl Roster {
     }
 
     pub(super) fn insert(&mut self, member: Member, status_time: u64) {
-        let entry = Entry { member, status_time, reap_at: None, failed_place: 0 };
+        let entry = Entry {
+            member,
+            status_time,
+            reap_at: None,
+            failed_place: 0,
+        };
         self.entries.insert(entry.member.name.clone(), entry);
     }
 
     /// Changes a status. A member that is gone is forgotten at `reap_at`.
     pub(super) fn set_status(&mut self, name: &str, status: Status, reap_at: Option<Time>) {
         self.unlist(name);
-        let Some(entry) = self.entries.get_mut(name) else { return };
+        let Some(entry) = self.entries.get_mut(name) else {
+            return;
+        };
         entry.member.status = status;
         entry.reap_at = reap_at;
         let name = entry.member.name.clone();
@@ -163,7 +173,9 @@ impl Roster {
 
     /// Takes a member out of the lists of its status.
     fn unlist(&mut self, name: &str) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
+        let Some(entry) = self.entries.get_mut(name) else {
+            return;
+        };
         if let Some(at) = entry.reap_at.take() {
             self.reap.remove(&(at, entry.member.name.clone()));
         }
@@ -171,7 +183,11 @@ impl Roster {
             Status::Failed => {
                 let place = entry.failed_place;
                 self.failed.swap_remove(place);
-                if let Some(moved) = self.failed.get(place).and_then(|name| self.entries.get_mut(name)) {
+                if let Some(moved) = self
+                    .failed
+                    .get(place)
+                    .and_then(|name| self.entries.get_mut(name))
+                {
                     moved.failed_place = place;
                 }
             }
@@ -194,7 +210,10 @@ impl Roster {
 
     /// A member whose time to be forgotten has come.
     pub(super) fn due(&self, now: Time) -> Option<Arc<str>> {
-        self.reap.first().filter(|(at, _)| *at <= now).map(|(_, name)| name.clone())
+        self.reap
+            .first()
+            .filter(|(at, _)| *at <= now)
+            .map(|(_, name)| name.clone())
     }
 }
 
@@ -220,7 +239,10 @@ mod tests {
         assert_eq!(decode_tags(&encode_tags(&tags)), tags);
         assert_eq!(encode_tags(&Tags::new()), [255, 0x80]);
         assert_eq!(decode_tags(b""), Tags::new());
-        assert_eq!(decode_tags(b"web"), Tags::from([("role".into(), "web".into())]));
+        assert_eq!(
+            decode_tags(b"web"),
+            Tags::from([("role".into(), "web".into())])
+        );
         assert_eq!(decode_tags(&[255, 0x81, 0xa1]), Tags::new());
     }
 

@@ -9,7 +9,8 @@ use lictor_bexpr::re2::Regex;
 
 use super::keys::{KeyOperation, Tally};
 use super::message::{
-    ConflictMember, FLAG_ACK, FLAG_NO_BROADCAST, QueryMessage, QueryResponse, RelayHeader, TagFilter, UdpAddr, kind,
+    ConflictMember, FLAG_ACK, FLAG_NO_BROADCAST, QueryMessage, QueryResponse, RelayHeader,
+    TagFilter, UdpAddr, kind,
 };
 use super::user_event::RING;
 use super::{Effect, Life, Serf, Timer};
@@ -119,7 +120,9 @@ impl Ring {
         if self.slots.is_empty() {
             self.slots.resize(512, (0, BTreeSet::new()));
         }
-        let Ok(at) = usize::try_from(id.ltime % RING) else { return false };
+        let Ok(at) = usize::try_from(id.ltime % RING) else {
+            return false;
+        };
         let (time, seen) = &mut self.slots[at];
         if *time != id.ltime {
             *time = id.ltime;
@@ -153,7 +156,13 @@ impl Filter {
     fn encode(&self) -> Vec<u8> {
         match self {
             Self::Nodes(names) => msgpack::tagged(0, names),
-            Self::Tag { tag, expr } => msgpack::tagged(1, &TagFilter { expr: expr.clone(), tag: tag.clone() }),
+            Self::Tag { tag, expr } => msgpack::tagged(
+                1,
+                &TagFilter {
+                    expr: expr.clone(),
+                    tag: tag.clone(),
+                },
+            ),
         }
     }
 }
@@ -184,11 +193,21 @@ impl Serf {
         if self.pending.len() >= MAX_PENDING {
             return Err(QueryError::TooMany);
         }
-        let timeout = params.timeout.unwrap_or_else(|| self.default_query_timeout()).min(MAX_TIMEOUT);
-        let id = QueryId { ltime: self.query_clock.now(), id: (self.rng.next_u64() >> 32) as u32 };
+        let timeout = params
+            .timeout
+            .unwrap_or_else(|| self.default_query_timeout())
+            .min(MAX_TIMEOUT);
+        let id = QueryId {
+            ltime: self.query_clock.now(),
+            id: (self.rng.next_u64() >> 32) as u32,
+        };
         let message = QueryMessage {
             addr: RawIp::from(self.advertise.ip()),
-            filters: params.filters.iter().map(|filter| Bytes(filter.encode())).collect(),
+            filters: params
+                .filters
+                .iter()
+                .map(|filter| Bytes(filter.encode()))
+                .collect(),
             flags: if params.ack { FLAG_ACK } else { 0 },
             id: id.id,
             ltime: id.ltime,
@@ -206,7 +225,12 @@ impl Serf {
         }
         self.query_clock.tick();
         let deadline = now + timeout;
-        let pending = Pending { deadline, acks: BTreeSet::new(), responses: BTreeSet::new(), purpose };
+        let pending = Pending {
+            deadline,
+            acks: BTreeSet::new(),
+            responses: BTreeSet::new(),
+            purpose,
+        };
         self.pending.insert(id, pending);
         self.timers.set(deadline, Timer::Query(id));
         self.handle_query(now, message);
@@ -215,7 +239,9 @@ impl Serf {
     }
 
     pub(super) fn end_query(&mut self, id: QueryId) {
-        let Some(pending) = self.pending.remove(&id) else { return };
+        let Some(pending) = self.pending.remove(&id) else {
+            return;
+        };
         self.timers.cancel(pending.deadline, Timer::Query(id));
         match pending.purpose {
             Purpose::User => self.emit(Event::QueryDone { id }),
@@ -230,17 +256,25 @@ impl Serf {
 
     /// A query came: true if it is news to spread.
     pub(super) fn handle_query(&mut self, now: Time, message: QueryMessage) -> bool {
-        let id = QueryId { ltime: message.ltime, id: message.id };
-        if !self.query_clock.witness(id.ltime) || !self.queries_seen.is_new(self.query_clock.now(), id) {
+        let id = QueryId {
+            ltime: message.ltime,
+            id: message.id,
+        };
+        if !self.query_clock.witness(id.ltime)
+            || !self.queries_seen.is_new(self.query_clock.now(), id)
+        {
             return false;
         }
         self.snapshot.saw_query(id.ltime);
         let spread = message.flags & FLAG_NO_BROADCAST == 0;
-        let Some(ip) = message.addr.ip() else { return spread };
+        let Some(ip) = message.addr.ip() else {
+            return spread;
+        };
         if !self.is_asked(&message.filters) {
             return spread;
         }
-        let timeout = Duration::from_nanos(u64::try_from(message.timeout).unwrap_or(0)).min(MAX_TIMEOUT);
+        let timeout =
+            Duration::from_nanos(u64::try_from(message.timeout).unwrap_or(0)).min(MAX_TIMEOUT);
         let query = Query {
             id,
             name: message.name,
@@ -267,16 +301,20 @@ impl Serf {
     /// Whether all filters match us. An unknown or broken one matches nobody.
     fn is_asked(&self, filters: &[Bytes]) -> bool {
         filters.len() <= MAX_FILTERS
-            && filters.iter().all(|Bytes(filter)| match filter.split_first() {
-                Some((0, body)) => msgpack::decode::<Vec<String>>(body)
-                    .is_ok_and(|names| names.iter().any(|name| **name == *self.name)),
-                Some((1, body)) => msgpack::decode::<TagFilter>(body).is_ok_and(|filter| {
-                    let value = self.member(&self.name).and_then(|own| own.tags.get(&filter.tag));
-                    Regex::with_limit(&filter.expr, MAX_EXPR)
-                        .is_ok_and(|regex| regex.is_match(value.map_or("", String::as_str)))
-                }),
-                _ => false,
-            })
+            && filters
+                .iter()
+                .all(|Bytes(filter)| match filter.split_first() {
+                    Some((0, body)) => msgpack::decode::<Vec<String>>(body)
+                        .is_ok_and(|names| names.iter().any(|name| **name == *self.name)),
+                    Some((1, body)) => msgpack::decode::<TagFilter>(body).is_ok_and(|filter| {
+                        let value = self
+                            .member(&self.name)
+                            .and_then(|own| own.tags.get(&filter.tag));
+                        Regex::with_limit(&filter.expr, MAX_EXPR)
+                            .is_ok_and(|regex| regex.is_match(value.map_or("", String::as_str)))
+                    }),
+                    _ => false,
+                })
     }
 
     fn internal_query(&mut self, now: Time, query: Query, name: &str) {
@@ -294,13 +332,21 @@ impl Serf {
 
     /// Somebody asks who owns a name.
     fn conflict_query(&mut self, now: Time, query: &Query) {
-        let Ok(name) = std::str::from_utf8(&query.payload) else { return };
+        let Ok(name) = std::str::from_utf8(&query.payload) else {
+            return;
+        };
         if *name == *self.name {
             return;
         }
         let known = self.member(name).map(|member| {
-            let [protocol_min, protocol_max, protocol_cur, delegate_min, delegate_max, delegate_cur] =
-                member.versions.0;
+            let [
+                protocol_min,
+                protocol_max,
+                protocol_cur,
+                delegate_min,
+                delegate_max,
+                delegate_cur,
+            ] = member.versions.0;
             ConflictMember {
                 addr: member.ip,
                 delegate_cur,
@@ -315,21 +361,42 @@ impl Serf {
                 tags: member.tags.as_ref().clone(),
             }
         });
-        let _ = self.respond(now, query, &msgpack::tagged(kind::CONFLICT_RESPONSE, &known));
+        let _ = self.respond(
+            now,
+            query,
+            &msgpack::tagged(kind::CONFLICT_RESPONSE, &known),
+        );
     }
 
     /// Another node uses our name: let the pool vote.
     pub(super) fn resolve_conflict(&mut self, now: Time) {
-        let running = self.pending.values().any(|pending| matches!(pending.purpose, Purpose::Conflict { .. }));
+        let running = self
+            .pending
+            .values()
+            .any(|pending| matches!(pending.purpose, Purpose::Conflict { .. }));
         if !running && self.config.serf.resolve_name_conflicts {
             let name = self.name.clone();
-            let purpose = Purpose::Conflict { answers: 0, for_us: 0 };
-            let _ = self.ask(now, "_serf_conflict", name.as_bytes(), &QueryParams::default(), purpose);
+            let purpose = Purpose::Conflict {
+                answers: 0,
+                for_us: 0,
+            };
+            let _ = self.ask(
+                now,
+                "_serf_conflict",
+                name.as_bytes(),
+                &QueryParams::default(),
+                purpose,
+            );
         }
     }
 
     /// Answers a query.
-    pub(crate) fn respond(&mut self, now: Time, query: &Query, payload: &[u8]) -> Result<(), QueryError> {
+    pub(crate) fn respond(
+        &mut self,
+        now: Time,
+        query: &Query,
+        payload: &[u8],
+    ) -> Result<(), QueryError> {
         if now > query.deadline {
             return Err(QueryError::Late);
         }
@@ -343,7 +410,13 @@ impl Serf {
     }
 
     fn response(&self, query: &Query, flags: u32, payload: Vec<u8>) -> QueryResponse {
-        QueryResponse { flags, from: self.name.clone(), id: query.id.id, ltime: query.id.ltime, payload: Bytes(payload) }
+        QueryResponse {
+            flags,
+            from: self.name.clone(),
+            id: query.id.id,
+            ltime: query.id.ltime,
+            payload: Bytes(payload),
+        }
     }
 
     fn answer(&mut self, query: &Query, flags: u32, payload: Vec<u8>) {
@@ -362,16 +435,26 @@ impl Serf {
         let count = usize::from(query.relay_factor);
         if count > 0 && self.roster.len() > count {
             let header = RelayHeader {
-                addr: UdpAddr { ip: query.reply_ip, port: i64::from(query.reply_to.port()), zone: String::new() },
+                addr: UdpAddr {
+                    ip: query.reply_ip,
+                    port: i64::from(query.reply_to.port()),
+                    zone: String::new(),
+                },
                 name: query.source.clone(),
             };
             let mut relayed = msgpack::tagged(kind::RELAY, &header);
             relayed.extend_from_slice(&message);
             if relayed.len() <= self.config.serf.response_limit {
-                self.effects.push_back(Effect::Relay { count, message: relayed });
+                self.effects.push_back(Effect::Relay {
+                    count,
+                    message: relayed,
+                });
             }
         }
-        self.effects.push_back(Effect::Send { to: query.reply_to, message });
+        self.effects.push_back(Effect::Send {
+            to: query.reply_to,
+            message,
+        });
     }
 
     /// Carries an answer for another member.
@@ -384,28 +467,47 @@ impl Serf {
         if reader.rest().first() != Some(&kind::QUERY_RESPONSE) {
             return Err(PacketError::Kind(kind::RELAY));
         }
-        self.effects.push_back(Effect::Send { to: SocketAddr::new(ip, port), message: reader.rest().to_vec() });
+        self.effects.push_back(Effect::Send {
+            to: SocketAddr::new(ip, port),
+            message: reader.rest().to_vec(),
+        });
         Ok(())
     }
 
     /// An answer came.
     pub(super) fn handle_response(&mut self, now: Time, response: QueryResponse) {
-        let id = QueryId { ltime: response.ltime, id: response.id };
+        let id = QueryId {
+            ltime: response.ltime,
+            id: response.id,
+        };
         let members = self.roster.len();
-        let Some(pending) = self.pending.get_mut(&id) else { return };
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
         if now > pending.deadline {
             return;
         }
         let ack = response.flags & FLAG_ACK != 0;
-        let heard = if ack { &mut pending.acks } else { &mut pending.responses };
+        let heard = if ack {
+            &mut pending.acks
+        } else {
+            &mut pending.responses
+        };
         // One answer each; relays bring copies. Nobody invents members beyond the pool's size.
         if heard.len() > 2 * members || !heard.insert(response.from.clone()) {
             return;
         }
         match (&mut pending.purpose, ack) {
-            (Purpose::User, true) => self.emit(Event::QueryAck { id, from: response.from }),
+            (Purpose::User, true) => self.emit(Event::QueryAck {
+                id,
+                from: response.from,
+            }),
             (Purpose::User, false) => {
-                self.emit(Event::QueryResponse { id, from: response.from, payload: response.payload.0 });
+                self.emit(Event::QueryResponse {
+                    id,
+                    from: response.from,
+                    payload: response.payload.0,
+                });
             }
             (Purpose::Keys(tally), false) => {
                 if tally.count(&response.from, &response.payload.0) {
@@ -413,8 +515,13 @@ impl Serf {
                 }
             }
             (Purpose::Conflict { answers, for_us }, false) => {
-                let Some((&kind::CONFLICT_RESPONSE, body)) = response.payload.0.split_first() else { return };
-                let Ok(Some(known)) = msgpack::decode::<Option<ConflictMember>>(body) else { return };
+                let Some((&kind::CONFLICT_RESPONSE, body)) = response.payload.0.split_first()
+                else {
+                    return;
+                };
+                let Ok(Some(known)) = msgpack::decode::<Option<ConflictMember>>(body) else {
+                    return;
+                };
                 *answers += 1;
                 let ours = (RawIp::from(self.advertise.ip()), self.advertise.port());
                 *for_us += usize::from((known.addr, known.port) == ours);

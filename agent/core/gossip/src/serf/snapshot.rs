@@ -133,8 +133,12 @@ impl Serf {
     /// The addresses of a snapshot in random order, without our own.
     pub(crate) fn rejoin_targets(&mut self, snapshot: &Snapshot) -> Vec<SocketAddr> {
         let own = self.name.clone();
-        let mut targets: Vec<_> =
-            snapshot.alive.iter().filter(|(name, _)| **name != *own).map(|(_, addr)| *addr).collect();
+        let mut targets: Vec<_> = snapshot
+            .alive
+            .iter()
+            .filter(|(name, _)| **name != *own)
+            .map(|(_, addr)| *addr)
+            .collect();
         shuffle(&mut targets, &mut self.rng);
         targets
     }
@@ -142,7 +146,8 @@ impl Serf {
     pub(super) fn record_alive(&mut self, _now: Time, member: &Member) {
         // A name with a line break would forge lines.
         if !member.name.contains(['\n', '\r']) {
-            self.snapshot.line("alive", format_args!("{} {}", member.name, member.addr));
+            self.snapshot
+                .line("alive", format_args!("{} {}", member.name, member.addr));
         }
     }
 
@@ -194,7 +199,10 @@ impl Serf {
     /// The whole file anew.
     fn compact(&self) -> String {
         let mut text = String::new();
-        for member in self.roster_members().filter(|member| super::Status::Alive == member.status) {
+        for member in self
+            .roster_members()
+            .filter(|member| super::Status::Alive == member.status)
+        {
             if !member.name.contains(['\n', '\r']) {
                 let _ = writeln!(text, "alive: {} {}", member.name, member.addr);
             }
@@ -225,13 +233,22 @@ mod tests {
         let snapshot = Snapshot::replay(FILE, false);
         let names: Vec<_> = snapshot.alive.keys().map(String::as_str).collect();
         assert_eq!(names, ["gamma", "two words"]);
-        assert_eq!((snapshot.clock, snapshot.event_clock, snapshot.query_clock), (7, 3, 2));
+        assert_eq!(
+            (snapshot.clock, snapshot.event_clock, snapshot.query_clock),
+            (7, 3, 2)
+        );
     }
 
     #[test]
     fn after_a_leave_nothing_is_remembered_unless_asked() {
         let text = format!("{FILE}\nleave\n");
-        assert_eq!(Snapshot::replay(&text, false), Snapshot { size: text.len(), ..Snapshot::default() });
+        assert_eq!(
+            Snapshot::replay(&text, false),
+            Snapshot {
+                size: text.len(),
+                ..Snapshot::default()
+            }
+        );
         assert_eq!(Snapshot::replay(&text, true).alive.len(), 2);
         let again = format!("{text}alive: new 127.0.0.9:1\n");
         assert_eq!(Snapshot::replay(&again, false).alive.len(), 1);

@@ -13,10 +13,17 @@ fn pool(count: usize) -> Sim {
 }
 
 fn status(sim: &Sim, by: usize, of: usize) -> Option<Status> {
-    sim.core(by)?.member(&Sim::name(of)).map(|member| member.status)
+    sim.core(by)?
+        .member(&Sim::name(of))
+        .map(|member| member.status)
 }
 
-fn events(sim: &mut Sim, by: usize, seconds: u32, call: impl FnOnce(&mut crate::Core, Time)) -> Vec<Event> {
+fn events(
+    sim: &mut Sim,
+    by: usize,
+    seconds: u32,
+    call: impl FnOnce(&mut crate::Core, Time),
+) -> Vec<Event> {
     // The simulator takes the events after each call; here they are wanted.
     let mut events = Vec::new();
     sim.collect(by, true);
@@ -39,7 +46,10 @@ fn a_leave_is_seen_as_a_leave_and_a_death_as_a_failure() {
     sim.kill(2);
     sim.run(SECOND * 40);
     for by in [0, 3, 4] {
-        assert_eq!((status(&sim, by, 1), status(&sim, by, 2)), (Some(Status::Left), Some(Status::Failed)));
+        assert_eq!(
+            (status(&sim, by, 1), status(&sim, by, 2)),
+            (Some(Status::Left), Some(Status::Failed))
+        );
     }
     // Declared gone.
     sim.force_leave(3, 2);
@@ -52,7 +62,9 @@ fn a_leave_is_seen_as_a_leave_and_a_death_as_a_failure() {
 fn a_live_member_objects_to_a_forced_leave() {
     let mut sim = pool(4);
     sim.with(0, |core, now| assert!(core.force_leave(now, "m1", false)));
-    sim.with(0, |core, now| assert!(!core.force_leave(now, "nobody", false)));
+    sim.with(0, |core, now| {
+        assert!(!core.force_leave(now, "nobody", false))
+    });
     sim.run(SECOND * 5);
     assert_eq!(sim.difference(), None);
 }
@@ -64,7 +76,11 @@ fn who_left_comes_back() {
     sim.run(SECOND * 8);
     sim.kill(1);
     sim.start(1);
-    assert_eq!(sim.core(1).map(|core| core.members().count()), Some(1), "its snapshot ends with its leave");
+    assert_eq!(
+        sim.core(1).map(|core| core.members().count()),
+        Some(1),
+        "its snapshot ends with its leave"
+    );
     sim.join(1, 0);
     sim.assert_converges(SECOND * 30);
 }
@@ -81,7 +97,10 @@ fn a_restart_finds_the_pool_by_its_snapshot() {
     // What was delivered in the life before is not delivered again.
     assert_eq!(sim.deliveries(&heard), 3);
     let text = sim.snapshot(1);
-    assert!(text.contains("alive: m0 10.7.0.0:7946\n") && text.contains("event-clock: 1\n"), "{text}");
+    assert!(
+        text.contains("alive: m0 10.7.0.0:7946\n") && text.contains("event-clock: 1\n"),
+        "{text}"
+    );
     let snapshot = Snapshot::replay(text, false);
     assert!(snapshot.clock > 0 && snapshot.alive.contains_key("m3"));
 }
@@ -93,7 +112,10 @@ fn tags_travel() {
     sim.run(SECOND * 3);
     assert_eq!(sim.difference(), None);
     let large = Tags::from([("x".to_owned(), "y".repeat(600))]);
-    assert_eq!(sim.with(2, |core, now| core.set_tags(now, &large)), Some(Err(crate::ConfigError::Tags)));
+    assert_eq!(
+        sim.with(2, |core, now| core.set_tags(now, &large)),
+        Some(Err(crate::ConfigError::Tags))
+    );
 }
 
 #[test]
@@ -130,7 +152,10 @@ fn a_query_finds_those_it_is_for() {
     }
     let params = QueryParams {
         filters: vec![
-            Filter::Tag { tag: "role".into(), expr: "^db".into() },
+            Filter::Tag {
+                tag: "role".into(),
+                expr: "^db".into(),
+            },
             Filter::Nodes(vec!["m2".into(), "m4".into()]),
         ],
         ack: true,
@@ -139,55 +164,111 @@ fn a_query_finds_those_it_is_for() {
     };
     let mut asked = None;
     sim.collect(0, true);
-    sim.with(0, |core, now| asked = core.query(now, "load", b"now", &params).ok());
+    sim.with(0, |core, now| {
+        asked = core.query(now, "load", b"now", &params).ok()
+    });
     let id = asked.expect("the query is asked");
     sim.run(SECOND * 2);
     for by in 1..6 {
         let got = sim.collect(by, false);
-        let queries: Vec<Query> =
-            got.into_iter().filter_map(|event| if let Event::Query(query) = event { Some(query) } else { None }).collect();
+        let queries: Vec<Query> = got
+            .into_iter()
+            .filter_map(|event| {
+                if let Event::Query(query) = event {
+                    Some(query)
+                } else {
+                    None
+                }
+            })
+            .collect();
         assert_eq!(queries.len(), usize::from(by == 2), "m{by}");
         for query in queries {
-            assert_eq!((&*query.name, &query.payload[..], &*query.source), ("load", &b"now"[..], "m0"));
+            assert_eq!(
+                (&*query.name, &query.payload[..], &*query.source),
+                ("load", &b"now"[..], "m0")
+            );
             sim.with(by, |core, now| {
                 core.respond(now, &query, b"little").unwrap();
-                assert_eq!(core.respond(now, &query, &[0; 1100]), Err(QueryError::TooLarge { limit: 1024 }));
-                assert_eq!(core.respond(now + SECOND * 60, &query, b""), Err(QueryError::Late));
+                assert_eq!(
+                    core.respond(now, &query, &[0; 1100]),
+                    Err(QueryError::TooLarge { limit: 1024 })
+                );
+                assert_eq!(
+                    core.respond(now + SECOND * 60, &query, b""),
+                    Err(QueryError::Late)
+                );
             });
         }
     }
     sim.run(SECOND * 4);
     let got = sim.collect(0, false);
     let from: Arc<str> = "m2".into();
-    assert!(got.contains(&Event::QueryAck { id, from: from.clone() }));
+    assert!(got.contains(&Event::QueryAck {
+        id,
+        from: from.clone()
+    }));
     // Relays bring copies; one answer counts.
-    let answers = got.iter().filter(|event| matches!(event, Event::QueryResponse { .. })).count();
+    let answers = got
+        .iter()
+        .filter(|event| matches!(event, Event::QueryResponse { .. }))
+        .count();
     assert_eq!(answers, 1);
-    assert!(got.contains(&Event::QueryResponse { id, from, payload: b"little".to_vec() }));
-    assert_eq!(got.iter().filter(|event| matches!(event, Event::QueryDone { .. })).count(), 1);
+    assert!(got.contains(&Event::QueryResponse {
+        id,
+        from,
+        payload: b"little".to_vec()
+    }));
+    assert_eq!(
+        got.iter()
+            .filter(|event| matches!(event, Event::QueryDone { .. }))
+            .count(),
+        1
+    );
 }
 
 #[test]
 fn keys_are_changed_in_the_whole_pool() {
-    let config = Config { keys: vec![vec![1; 16]], ..Config::lan() };
+    let config = Config {
+        keys: vec![vec![1; 16]],
+        ..Config::lan()
+    };
     let mut sim = Sim::pool(1, 4, &config);
     let mut run = |operation, key: &[u8]| {
-        let got = events(&mut sim, 2, 10, |core, now| { let _ = core.key_operation(now, operation, key, 0); });
-        got.into_iter().find_map(|event| if let Event::KeyDone(result) = event { Some(result) } else { None }).unwrap()
+        let got = events(&mut sim, 2, 10, |core, now| {
+            let _ = core.key_operation(now, operation, key, 0);
+        });
+        got.into_iter()
+            .find_map(|event| {
+                if let Event::KeyDone(result) = event {
+                    Some(result)
+                } else {
+                    None
+                }
+            })
+            .unwrap()
     };
     let done = run(KeyOperation::Use, &[2; 16]);
     assert_eq!((done.nodes, done.responses, done.errors), (4, 4, 4));
-    assert!(done.messages.values().all(|text| text == "requested key is not in the keyring"));
+    assert!(
+        done.messages
+            .values()
+            .all(|text| text == "requested key is not in the keyring")
+    );
     assert_eq!(run(KeyOperation::Install, &[2; 16]).errors, 0);
     assert_eq!(run(KeyOperation::Use, &[2; 16]).errors, 0);
     assert_eq!(run(KeyOperation::Remove, &[1; 16]).errors, 0);
     let done = run(KeyOperation::List, &[]);
-    assert_eq!(done.keys.into_iter().collect::<Vec<_>>(), [("AgICAgICAgICAgICAgICAg==".to_owned(), 4)]);
+    assert_eq!(
+        done.keys.into_iter().collect::<Vec<_>>(),
+        [("AgICAgICAgICAgICAgICAg==".to_owned(), 4)]
+    );
     assert_eq!(done.primary_keys.len(), 1);
     sim.assert_converges(SECOND * 10);
     // Without encryption there is nothing to change.
     let mut sim = pool(2);
-    let got = events(&mut sim, 0, 10, |core, now| { let _ = core.key_operation(now, KeyOperation::List, &[], 0); });
+    let got = events(&mut sim, 0, 10, |core, now| {
+        let _ = core.key_operation(now, KeyOperation::List, &[], 0);
+    });
     let text = "Keyring is empty (encryption not enabled)";
     assert!(got.iter().any(|event| matches!(event, Event::KeyDone(r) if r.errors == 2 && r.messages.values().all(|m| m == text))));
 }
@@ -206,9 +287,15 @@ fn who_is_gone_for_long_is_forgotten() {
         sim.kill(dead);
     }
     sim.run(SECOND * 40);
-    assert_eq!((status(&sim, 0, 1), status(&sim, 0, 2)), (Some(Status::Failed), Some(Status::Failed)));
+    assert_eq!(
+        (status(&sim, 0, 1), status(&sim, 0, 2)),
+        (Some(Status::Failed), Some(Status::Failed))
+    );
     sim.run(SECOND * 70);
-    assert_eq!((status(&sim, 0, 1), status(&sim, 0, 2)), (None, Some(Status::Failed)));
+    assert_eq!(
+        (status(&sim, 0, 1), status(&sim, 0, 2)),
+        (None, Some(Status::Failed))
+    );
     assert_eq!(status(&sim, 0, 3), Some(Status::Left));
     sim.run(SECOND * 60);
     assert_eq!(status(&sim, 0, 3), None);
@@ -243,12 +330,20 @@ fn times_of_the_left_do_not_creep() {
 fn a_look_without_being_seen() {
     let mut sim = pool(3);
     let shy = sim.add(Config::lan());
-    let got = events(&mut sim, shy, 3, |core, now| { core.peek(now, Sim::addr(1)); });
+    let got = events(&mut sim, shy, 3, |core, now| {
+        core.peek(now, Sim::addr(1));
+    });
     let nodes = got.iter().find_map(|event| match event {
-        Event::PeekDone { result: Ok(nodes), .. } => Some(nodes),
+        Event::PeekDone {
+            result: Ok(nodes), ..
+        } => Some(nodes),
         _ => None,
     });
-    let names: Vec<&str> = nodes.expect("an answer").iter().map(|node| &*node.name).collect();
+    let names: Vec<&str> = nodes
+        .expect("an answer")
+        .iter()
+        .map(|node| &*node.name)
+        .collect();
     assert_eq!(names, ["m0", "m1", "m2"]);
     assert_eq!(sim.core(shy).map(|core| core.members().count()), Some(1));
     assert_eq!(status(&sim, 1, shy), None);
@@ -261,9 +356,13 @@ fn a_join_that_reaches_nobody_says_so() {
     sim.network.cut.insert((0, lonely));
     sim.kill(1);
     let targets = [Sim::addr(0), Sim::addr(1)];
-    let got = events(&mut sim, lonely, 11, |core, now| { core.join(now, &targets, false); });
+    let got = events(&mut sim, lonely, 11, |core, now| {
+        core.join(now, &targets, false);
+    });
     let done = got.iter().find_map(|event| match event {
-        Event::JoinDone { contacted, failed, .. } => Some((*contacted, failed)),
+        Event::JoinDone {
+            contacted, failed, ..
+        } => Some((*contacted, failed)),
         _ => None,
     });
     let (contacted, failed) = done.expect("an end");
@@ -283,20 +382,32 @@ fn coordinates_are_learned() {
     assert!((0.015..0.027).contains(&distance), "{distance}");
     sim.kill(1);
     sim.run(SECOND * 60);
-    assert!(sim.core(0).is_some_and(|core| core.coordinate_of("m1").is_none()));
+    assert!(
+        sim.core(0)
+            .is_some_and(|core| core.coordinate_of("m1").is_none())
+    );
 }
 
 #[test]
 fn intents_may_come_before_their_member() {
     let mut sim = pool(2);
-    let early = msgpack::tagged(message::kind::LEAVE, &message::LeaveIntent { ltime: 50, node: "m2".into(), prune: false });
+    let early = msgpack::tagged(
+        message::kind::LEAVE,
+        &message::LeaveIntent {
+            ltime: 50,
+            node: "m2".into(),
+            prune: false,
+        },
+    );
     sim.with(0, |core, now| {
         let packet = [&[packet::kind::USER], &early[..]].concat();
         core.handle_packet(now, Sim::addr(1), &packet);
         assert_eq!(core.stats().member_time, 51);
     });
     let late = sim.add(Config::lan());
-    sim.with(0, |core, now| core.handle_packet(now, Sim::addr(1), &alive(late)));
+    sim.with(0, |core, now| {
+        core.handle_packet(now, Sim::addr(1), &alive(late))
+    });
     assert_eq!(status(&sim, 0, late), Some(Status::Leaving));
     // It is there, and says so.
     sim.join(late, 0);
@@ -320,9 +431,14 @@ fn messages_of_absurd_times_stop_no_clock() {
     let mut sim = pool(2);
     let before = sim.core(0).map(|core| core.stats().member_time);
     for kind in [message::kind::LEAVE, message::kind::JOIN] {
-        let intent = message::JoinIntent { ltime: u64::MAX, node: "m1".into() };
+        let intent = message::JoinIntent {
+            ltime: u64::MAX,
+            node: "m1".into(),
+        };
         let packet = [&[packet::kind::USER], &msgpack::tagged(kind, &intent)[..]].concat();
-        sim.with(0, |core, now| core.handle_packet(now, Sim::addr(1), &packet));
+        sim.with(0, |core, now| {
+            core.handle_packet(now, Sim::addr(1), &packet)
+        });
     }
     assert_eq!(sim.core(0).map(|core| core.stats().member_time), before);
     assert_eq!(status(&sim, 0, 1), Some(Status::Alive));

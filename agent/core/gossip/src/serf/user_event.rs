@@ -42,16 +42,24 @@ impl Ring {
         if self.slots.is_empty() {
             self.slots.resize(512, None);
         }
-        let Ok(at) = usize::try_from(event.ltime % RING) else { return false };
+        let Ok(at) = usize::try_from(event.ltime % RING) else {
+            return false;
+        };
         let slot = self.slots[at].get_or_insert_default();
         if slot.ltime != event.ltime {
-            *slot = EventSlot { events: Vec::new(), ltime: event.ltime };
+            *slot = EventSlot {
+                events: Vec::new(),
+                ltime: event.ltime,
+            };
         }
         let known = |body: &EventBody| body.name == event.name && body.payload == event.payload;
         if slot.events.len() >= SLOT_MAX || slot.events.iter().any(known) {
             return false;
         }
-        slot.events.push(EventBody { name: event.name.clone(), payload: event.payload.clone() });
+        slot.events.push(EventBody {
+            name: event.name.clone(),
+            payload: event.payload.clone(),
+        });
         true
     }
 
@@ -63,14 +71,23 @@ impl Ring {
 
 impl Serf {
     /// Fires an event: its Lamport time.
-    pub(crate) fn fire_event(&mut self, name: &str, payload: &[u8], coalesce: bool) -> Result<u64, EventError> {
+    pub(crate) fn fire_event(
+        &mut self,
+        name: &str,
+        payload: &[u8],
+        coalesce: bool,
+    ) -> Result<u64, EventError> {
         let limit = self.config.serf.user_event_limit;
         if self.life != Life::Alive {
             return Err(EventError::Leaving);
         }
         let ltime = self.event_clock.now();
-        let event =
-            UserEvent { coalesce, ltime, name: name.to_owned(), payload: Bytes(payload.to_vec()) };
+        let event = UserEvent {
+            coalesce,
+            ltime,
+            name: name.to_owned(),
+            payload: Bytes(payload.to_vec()),
+        };
         let framed = Self::framed(kind::USER_EVENT, &event);
         // The frame's own byte does not count.
         if name.len() + payload.len() > limit || framed.len() - 1 > limit {
@@ -84,12 +101,24 @@ impl Serf {
 
     /// An event came: true if it is news to spread.
     pub(super) fn user_event(&mut self, event: UserEvent) -> bool {
-        if !self.event_clock.witness(event.ltime) || !self.events_seen.is_new(self.event_clock.now(), &event) {
+        if !self.event_clock.witness(event.ltime)
+            || !self.events_seen.is_new(self.event_clock.now(), &event)
+        {
             return false;
         }
-        let UserEvent { coalesce, ltime, name, payload } = event;
+        let UserEvent {
+            coalesce,
+            ltime,
+            name,
+            payload,
+        } = event;
         self.snapshot.saw_event(ltime);
-        self.emit(Event::User { ltime, name, payload: payload.0, coalesce });
+        self.emit(Event::User {
+            ltime,
+            name,
+            payload: payload.0,
+            coalesce,
+        });
         true
     }
 }
@@ -99,7 +128,12 @@ mod tests {
     use super::*;
 
     fn event(ltime: u64, name: &str) -> UserEvent {
-        UserEvent { coalesce: false, ltime, name: name.into(), payload: Bytes::default() }
+        UserEvent {
+            coalesce: false,
+            ltime,
+            name: name.into(),
+            payload: Bytes::default(),
+        }
     }
 
     #[test]
@@ -108,7 +142,10 @@ mod tests {
         assert!(ring.is_new(2, &event(1, "a")));
         assert!(!ring.is_new(2, &event(1, "a")));
         assert!(ring.is_new(2, &event(1, "b")));
-        assert!(ring.is_new(514, &event(513, "a")), "the slot of 1 serves 513");
+        assert!(
+            ring.is_new(514, &event(513, "a")),
+            "the slot of 1 serves 513"
+        );
         assert!(!ring.is_new(514, &event(1, "c")));
         assert!(ring.is_new(514, &event(2, "c")));
         ring.min_time = 600;

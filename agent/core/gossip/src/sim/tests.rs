@@ -7,8 +7,11 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The seeds to run: fixed ones, or the one that is asked for.
+#[allow(clippy::disallowed_methods)] // A person names the seed of a failure.
 fn seeds(fixed: &[u64]) -> Vec<u64> {
-    let asked = std::env::var("GOSSIP_SEED").ok().and_then(|seed| seed.parse().ok());
+    let asked = std::env::var("GOSSIP_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     asked.map_or_else(|| fixed.to_vec(), |seed| vec![seed])
 }
 
@@ -29,7 +32,10 @@ fn a_storm_over_hundreds() {
 #[test]
 fn the_same_seed_is_the_same_storm() {
     let (a, b) = (storm(21, 16, 40), storm(21, 16, 40));
-    assert_eq!((a.trace(), a.packets, a.sights), (b.trace(), b.packets, b.sights));
+    assert_eq!(
+        (a.trace(), a.packets, a.sights),
+        (b.trace(), b.packets, b.sights)
+    );
     assert_ne!(a.trace, storm(22, 16, 40).trace);
 }
 
@@ -46,7 +52,11 @@ fn two_halves_apart_become_one_again() {
         }
         sim.run(SECOND * 120);
         let failed = sim.core(0).map(|core| core.stats().failed);
-        assert_eq!(failed, Some(15), "seed {seed}: each half has given up the other");
+        assert_eq!(
+            failed,
+            Some(15),
+            "seed {seed}: each half has given up the other"
+        );
         sim.assert_safety();
         sim.heal();
         sim.assert_converges(SECOND * 300);
@@ -59,31 +69,57 @@ fn a_death_is_noticed_within_the_window() {
     sim.kill(7);
     let start = sim.now();
     sim.run(SECOND * 120);
-    let suspected = sim.first(7, Seen::Suspect, start).expect("somebody suspects").since(start);
-    let failed = sim.first(7, Seen::Failed, start).expect("somebody judges").since(start);
+    let suspected = sim
+        .first(7, Seen::Suspect, start)
+        .expect("somebody suspects")
+        .since(start);
+    let failed = sim
+        .first(7, Seen::Failed, start)
+        .expect("somebody judges")
+        .since(start);
     // A probe round to fail, after the time until one comes by; and the window of 4 x log10(100) s.
-    assert!(suspected >= SECOND / 2 && suspected < SECOND * 10, "{suspected:?}");
-    let judged = failed.checked_sub(suspected).expect("judged after the suspicion");
+    assert!(
+        suspected >= SECOND / 2 && suspected < SECOND * 10,
+        "{suspected:?}"
+    );
+    let judged = failed
+        .checked_sub(suspected)
+        .expect("judged after the suspicion");
     assert!(judged >= SECOND * 7 && judged < SECOND * 12, "{judged:?}");
-    let seen = sim.sights.iter().filter(|sight| sight.of == 7 && sight.what == Seen::Failed).count();
+    let seen = sim
+        .sights
+        .iter()
+        .filter(|sight| sight.of == 7 && sight.what == Seen::Failed)
+        .count();
     assert_eq!(seen, 99);
     assert_eq!(sim.false_failures(), 0);
 }
 
 #[test]
 fn loss_alone_kills_nobody() {
-    let config = Config { tcp_pings: false, ..Config::lan() };
+    let config = Config {
+        tcp_pings: false,
+        ..Config::lan()
+    };
     let mut sim = Sim::pool(51, 40, &config);
     sim.network.loss = 0.20;
     sim.run(SECOND * 200);
-    let suspicions = sim.sights.iter().filter(|sight| sight.what == Seen::Suspect).count();
-    assert!(suspicions > 1000, "or the network was too kind: {suspicions}");
+    let suspicions = sim
+        .sights
+        .iter()
+        .filter(|sight| sight.what == Seen::Suspect)
+        .count();
+    assert!(
+        suspicions > 1000,
+        "or the network was too kind: {suspicions}"
+    );
     // A refutation may miss a member; it is corrected as soon as that member says so.
     let mut wrong: BTreeMap<usize, usize> = BTreeMap::new();
     for sight in sim.sights.iter().filter(|sight| sight.what == Seen::Failed) {
         *wrong.entry(sight.of).or_default() += 1;
         let back = sim.sights.iter().find(|other| {
-            (other.by, other.of, other.what) == (sight.by, sight.of, Seen::Join) && other.at > sight.at
+            (other.by, other.of, other.what) == (sight.by, sight.of, Seen::Join)
+                && other.at > sight.at
         });
         let wrong_for = back.expect("it is seen again").at.since(sight.at);
         assert!(wrong_for < SECOND * 3, "{wrong_for:?}");
@@ -107,7 +143,9 @@ fn broken_rules_are_caught() {
         sim.slots[1].heard.insert(event, 2);
     }));
     assert!(caught(|sim| {
-        sim.with(2, |core, now| core.fire_event(now, "x", b"unknown", false).unwrap());
+        sim.with(2, |core, now| {
+            core.fire_event(now, "x", b"unknown", false).unwrap()
+        });
     }));
     assert!(caught(|sim| {
         sim.leave(3);

@@ -22,7 +22,11 @@ const MAX_NODE: usize = 16 << 10;
 pub(super) enum StreamMessage {
     Ping(Ping),
     Ack(Ack),
-    PushPull { join: bool, nodes: Vec<NodeState>, user: Vec<u8> },
+    PushPull {
+        join: bool,
+        nodes: Vec<NodeState>,
+        user: Vec<u8>,
+    },
     User(Vec<u8>),
     Failure(String),
 }
@@ -57,7 +61,10 @@ pub(super) struct StreamReader {
 impl StreamReader {
     /// A reader of a stream that begins with the label, as those do that others open.
     pub(super) fn new(labelled: bool) -> Self {
-        Self { stripped: !labelled, ..Self::default() }
+        Self {
+            stripped: !labelled,
+            ..Self::default()
+        }
     }
 
     /// Bytes that it keeps.
@@ -66,7 +73,11 @@ impl StreamReader {
     }
 
     /// Takes a piece: the message if it is whole now.
-    pub(super) fn push(&mut self, codec: &Codec, bytes: &[u8]) -> Result<Option<StreamMessage>, StreamError> {
+    pub(super) fn push(
+        &mut self,
+        codec: &Codec,
+        bytes: &[u8],
+    ) -> Result<Option<StreamMessage>, StreamError> {
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() > MAX_MESSAGE {
             return Err(PacketError::TooLarge.into());
@@ -85,10 +96,20 @@ impl StreamReader {
         }
         match self.advance(codec) {
             Ok(message) => Ok(Some(message)),
-            Err(StreamError::Packet(PacketError::Body(ReadError::Incomplete) | PacketError::Short)) => {
+            Err(StreamError::Packet(
+                PacketError::Body(ReadError::Incomplete) | PacketError::Short,
+            )) => {
                 let known = self.wanted.max(self.at);
-                let slack = if self.header.is_some() { MAX_NODE + MAX_USER } else { MAX_HEADER };
-                if self.buffer.len() > known + slack { Err(PacketError::TooLarge.into()) } else { Ok(None) }
+                let slack = if self.header.is_some() {
+                    MAX_NODE + MAX_USER
+                } else {
+                    MAX_HEADER
+                };
+                if self.buffer.len() > known + slack {
+                    Err(PacketError::TooLarge.into())
+                } else {
+                    Ok(None)
+                }
             }
             Err(error) => Err(error),
         }
@@ -121,7 +142,9 @@ impl StreamReader {
             return Err(StreamError::Encrypted);
         }
         let (header, rest) = self.buffer.split_at_checked(5).ok_or(PacketError::Short)?;
-        let len = header[1..].iter().fold(0, |len, byte| len << 8 | usize::from(*byte));
+        let len = header[1..]
+            .iter()
+            .fold(0, |len, byte| len << 8 | usize::from(*byte));
         if len > MAX_MESSAGE {
             return Err(PacketError::TooLarge.into());
         }
@@ -139,8 +162,12 @@ impl StreamReader {
     fn message(&mut self) -> Result<StreamMessage, StreamError> {
         let (kind, body) = self.buffer.split_first().ok_or(PacketError::Short)?;
         match *kind {
-            kind::PING => Ok(StreamMessage::Ping(msgpack::decode(body).map_err(PacketError::from)?)),
-            kind::ACK => Ok(StreamMessage::Ack(msgpack::decode(body).map_err(PacketError::from)?)),
+            kind::PING => Ok(StreamMessage::Ping(
+                msgpack::decode(body).map_err(PacketError::from)?,
+            )),
+            kind::ACK => Ok(StreamMessage::Ack(
+                msgpack::decode(body).map_err(PacketError::from)?,
+            )),
             kind::ERROR => {
                 let failure: Failure = msgpack::decode(body).map_err(PacketError::from)?;
                 Ok(StreamMessage::Failure(failure.error))
@@ -150,7 +177,9 @@ impl StreamReader {
                 let header = UserHeader::read(&mut reader).map_err(PacketError::from)?;
                 let len = length(header.len)?;
                 self.wanted = self.buffer.len() - reader.rest().len() + len;
-                Ok(StreamMessage::User(reader.take(len).map_err(PacketError::from)?.to_vec()))
+                Ok(StreamMessage::User(
+                    reader.take(len).map_err(PacketError::from)?.to_vec(),
+                ))
             }
             kind::PUSH_PULL => self.push_pull(),
             kind => Err(PacketError::Kind(kind).into()),
@@ -168,7 +197,9 @@ impl StreamReader {
             self.at = self.buffer.len() - reader.rest().len();
             self.header = Some(header);
         }
-        let Some(header) = &self.header else { return Err(PacketError::Short.into()) };
+        let Some(header) = &self.header else {
+            return Err(PacketError::Short.into());
+        };
         let wanted = usize::try_from(header.nodes).unwrap_or(0);
         let mut reader = Reader::new(&self.buffer[self.at..]);
         while self.nodes.len() < wanted {
@@ -188,7 +219,11 @@ impl StreamReader {
         let len = length(header.user_state_len)?;
         self.wanted = self.at + len;
         let user = reader.take(len).map_err(PacketError::from)?.to_vec();
-        Ok(StreamMessage::PushPull { join: header.join, nodes: std::mem::take(&mut self.nodes), user })
+        Ok(StreamMessage::PushPull {
+            join: header.join,
+            nodes: std::mem::take(&mut self.nodes),
+            user,
+        })
     }
 }
 
@@ -206,17 +241,25 @@ fn compressed_end(body: &[u8]) -> Result<usize, ReadError> {
 }
 
 fn length(len: i64) -> Result<usize, PacketError> {
-    usize::try_from(len).ok().filter(|len| *len <= MAX_USER).ok_or(PacketError::TooLarge)
+    usize::try_from(len)
+        .ok()
+        .filter(|len| *len <= MAX_USER)
+        .ok_or(PacketError::TooLarge)
 }
 
 /// The message of a layer that is whole: nothing more will come.
 fn whole(plain: Vec<u8>) -> Result<StreamMessage, StreamError> {
-    StreamReader { buffer: plain, plain: true, stripped: true, ..StreamReader::default() }
-        .message()
-        .map_err(|error| match error {
-            StreamError::Packet(error) => final_error(error),
-            error => error,
-        })
+    StreamReader {
+        buffer: plain,
+        plain: true,
+        stripped: true,
+        ..StreamReader::default()
+    }
+    .message()
+    .map_err(|error| match error {
+        StreamError::Packet(error) => final_error(error),
+        error => error,
+    })
 }
 
 /// Too short, and waiting does not help.
@@ -238,26 +281,53 @@ mod tests {
 
     fn codec(label: &str, key: Option<&[u8]>) -> Codec {
         let nonces = NonceSource::new(&Seed::from_number(1));
-        Codec::new(label.as_bytes().to_vec(), Keyring::new(key).unwrap(), true, true, nonces)
+        Codec::new(
+            label.as_bytes().to_vec(),
+            Keyring::new(key).unwrap(),
+            true,
+            true,
+            nonces,
+        )
     }
 
     fn exchange(count: usize) -> (Vec<u8>, StreamMessage) {
         let nodes: Vec<_> = (0..count)
-            .map(|n| NodeState { name: format!("n{n}").into(), vsn: Versions::ours(5), ..NodeState::default() })
+            .map(|n| NodeState {
+                name: format!("n{n}").into(),
+                vsn: Versions::ours(5),
+                ..NodeState::default()
+            })
             .collect();
         let mut out = Writer::after(vec![kind::PUSH_PULL]);
-        PushPullHeader { join: true, nodes: i64::try_from(count).unwrap(), user_state_len: 3 }.write(&mut out);
+        PushPullHeader {
+            join: true,
+            nodes: i64::try_from(count).unwrap(),
+            user_state_len: 3,
+        }
+        .write(&mut out);
         for node in &nodes {
             node.write(&mut out);
         }
         out.bytes.extend_from_slice(b"abc");
-        (out.bytes, StreamMessage::PushPull { join: true, nodes, user: b"abc".to_vec() })
+        (
+            out.bytes,
+            StreamMessage::PushPull {
+                join: true,
+                nodes,
+                user: b"abc".to_vec(),
+            },
+        )
     }
 
     #[test]
     fn in_any_framing_and_any_pieces() {
         let (message, wanted) = exchange(20);
-        for (label, key) in [("", None), ("lab", None), ("", Some(&[1; 32][..])), ("lab", Some(&[1; 16][..]))] {
+        for (label, key) in [
+            ("", None),
+            ("lab", None),
+            ("", Some(&[1; 32][..])),
+            ("lab", Some(&[1; 16][..])),
+        ] {
             for compress in [false, true] {
                 let mut codec = codec(label, key);
                 let bytes = [codec.label_header(), codec.seal_stream(&message, compress)].concat();
@@ -282,7 +352,10 @@ mod tests {
         assert_eq!(got, Err(StreamError::Encrypted));
         let got = StreamReader::default().push(&sealed, &plain.seal_stream(&message, true));
         assert_eq!(got, Err(StreamError::NotEncrypted));
-        let got = StreamReader::default().push(&codec("", Some(&[2; 16])), &sealed.seal_stream(&message, true));
+        let got = StreamReader::default().push(
+            &codec("", Some(&[2; 16])),
+            &sealed.seal_stream(&message, true),
+        );
         assert_eq!(got, Err(PacketError::NoKeyFits.into()));
         let got = StreamReader::default().push(&codec("x", None), &message);
         assert_eq!(got, Err(PacketError::Label.into()));
@@ -292,8 +365,13 @@ mod tests {
     fn lengths_that_lie() {
         let plain = codec("", None);
         for (nodes, user_state_len) in [(-1, 0), (MAX_NODES + 1, 0), (0, -1), (0, 21 << 20)] {
-            let header = PushPullHeader { join: false, nodes, user_state_len };
-            let got = StreamReader::default().push(&plain, &msgpack::tagged(kind::PUSH_PULL, &header));
+            let header = PushPullHeader {
+                join: false,
+                nodes,
+                user_state_len,
+            };
+            let got =
+                StreamReader::default().push(&plain, &msgpack::tagged(kind::PUSH_PULL, &header));
             assert_eq!(got, Err(PacketError::TooLarge.into()));
         }
         let sealed = codec("", Some(&[1; 16]));
@@ -301,13 +379,19 @@ mod tests {
         assert_eq!(got, Err(PacketError::TooLarge.into()));
         // A compressed message that is whole, around one that is not.
         let cut = crate::packet::compress(&exchange(2).0[..30]);
-        assert_eq!(StreamReader::default().push(&plain, &cut), Err(StreamError::Closed));
+        assert_eq!(
+            StreamReader::default().push(&plain, &cut),
+            Err(StreamError::Closed)
+        );
     }
 
     #[test]
     fn what_never_gets_whole_is_cut_off() {
         let plain = codec("", None);
-        for start in [&[kind::PING, 0xdd, 0, 255, 255, 255][..], &[kind::COMPRESS, 0xdf, 0, 255, 255, 255, 0xa1]] {
+        for start in [
+            &[kind::PING, 0xdd, 0, 255, 255, 255][..],
+            &[kind::COMPRESS, 0xdf, 0, 255, 255, 255, 0xa1],
+        ] {
             let mut reader = StreamReader::default();
             let mut got = reader.push(&plain, start);
             for _ in 0..20 {
