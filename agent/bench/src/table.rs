@@ -53,10 +53,10 @@ fn compared(
 }
 
 fn figure(value: f64) -> String {
-    if value >= 1000.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.1}")
+    match value {
+        v if v >= 1000.0 => format!("{v:.0}"),
+        v if v >= 1.0 => format!("{v:.1}"),
+        v => format!("{v:.2}"),
     }
 }
 

@@ -259,6 +259,7 @@ async fn broken_questions_have_their_answer_or_none() {
         .concat()
     };
     // The code of the answer; `None` where there may be none.
+    #[allow(clippy::type_complexity)] // A table, read once.
     let table: Vec<(&str, Vec<u8>, &[Option<u8>])> = vec![
         ("nothing", vec![], &[None]),
         ("one byte", vec![1], &[None]),

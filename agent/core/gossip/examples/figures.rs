@@ -5,6 +5,9 @@
 //! cargo run --profile quick -p lictor-gossip --features sim --example figures storm 1 100 # seeds 1 to 100
 //! ```
 
+// A program for people, outside the fence of the core.
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, clippy::cast_precision_loss)]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -9,7 +9,7 @@
     clippy::disallowed_macros
 )]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -110,7 +110,7 @@ impl Pool {
             tcp,
             events,
             reports,
-            connections: HashMap::new(),
+            connections: BTreeMap::new(),
             snapshot: setup.snapshot,
         };
         tokio::spawn(driver.run(command_queue, report_queue));
@@ -138,7 +138,7 @@ struct Driver {
     tcp: TcpListener,
     events: mpsc::Sender<Event>,
     reports: mpsc::Sender<Report>,
-    connections: HashMap<StreamId, mpsc::Sender<Order>>,
+    connections: BTreeMap<StreamId, mpsc::Sender<Order>>,
     snapshot: Option<PathBuf>,
 }
 
