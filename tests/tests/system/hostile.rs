@@ -11,6 +11,10 @@ use tokio::time::timeout;
 /// Memory that a whole test of bad input may add.
 const GROWTH: u64 = 64 << 20;
 
+/// What is sent, its bytes, and which answers are right: statuses of HTTP, or codes of DNS with
+/// `None` where there may be no answer.
+type Hostile<'a, A> = (&'a str, Vec<u8>, &'a [A]);
+
 /// The agent still serves, and has not grown.
 async fn unharmed(agent: &mut Agent, before: u64) {
     agent.put("/v1/kv/alive", "x").await.ok();
@@ -48,8 +52,7 @@ async fn broken_requests_have_their_answer() {
         )
     };
     let head = |lines: &str| format!("PUT /v1/kv/h HTTP/1.1\r\nHost: x\r\n{lines}\r\n");
-    // What is sent, and which of the statuses are right; each is one that says what is wrong.
-    let table: Vec<(&str, Vec<u8>, &[&str])> = vec![
+    let table: Vec<Hostile<&str>> = vec![
         ("no line at all", b"\r\n\r\n\r\n".to_vec(), &["400", "closed"]),
         ("zero bytes", vec![0; 4096], &["400", "closed"]),
         ("bytes above 127", vec![0xff; 4096], &["400", "closed"]),
