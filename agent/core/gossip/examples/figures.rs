@@ -6,7 +6,11 @@
 //! ```
 
 // A program for people, outside the fence of the core.
-#![allow(clippy::disallowed_methods, clippy::disallowed_macros, clippy::cast_precision_loss)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::cast_precision_loss
+)]
 
 use std::collections::BTreeSet;
 use std::time::Duration;
