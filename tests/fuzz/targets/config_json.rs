@@ -14,7 +14,10 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     let source = Source::new("fuzz.json", Format::Json, text);
     let read = lictor_config::read(&source, &mut Vec::new());
     let blank = text.iter().all(u8::is_ascii_whitespace);
-    assert!(blank || tree.is_ok() || read.is_err(), "read what cannot be parsed");
+    assert!(
+        blank || tree.is_ok() || read.is_err(),
+        "read what cannot be parsed"
+    );
     if read.is_ok() {
         let _ = read_definitions(&source);
         let flags = parse_agent_flags(["-dev"]).expect("a flag");

@@ -40,8 +40,12 @@ fn catalog() -> Arc<View> {
             8000 + i,
             ["passing", "warning", "critical"][(i / 3 % 3) as usize],
         );
-        let request = gojson::decode(body.as_bytes(), Mode::Strict, "seed").expect("a registration");
-        let entry = Entry { at: 1, command: Command::Register(Box::new(request)) };
+        let request =
+            gojson::decode(body.as_bytes(), Mode::Strict, "seed").expect("a registration");
+        let entry = Entry {
+            at: 1,
+            command: Command::Register(Box::new(request)),
+        };
         state.apply(u64::from(i) + 1, &entry, &mut Changes::default());
     }
     Arc::new(state.view())
@@ -80,13 +84,20 @@ libfuzzer_sys::fuzz_target!(|packet: &[u8]| {
             assert_eq!(answer[..2], packet[..2], "the id");
             assert_eq!(answer[2] & 0x80, 0x80, "the mark of an answer");
             let read = Message::from_vec(&answer);
-            assert!(read.is_ok(), "{transport:?}: an answer that cannot be read: {read:?} {answer:x?}");
+            assert!(
+                read.is_ok(),
+                "{transport:?}: an answer that cannot be read: {read:?} {answer:x?}"
+            );
             if transport == Transport::Udp {
                 let said = Message::from_vec(packet)
                     .ok()
                     .and_then(|question| question.edns.as_ref().map(|edns| edns.max_payload()));
                 let most = usize::from(said.unwrap_or(512).max(512));
-                assert!(answer.len() <= most, "{} bytes where {most} are taken", answer.len());
+                assert!(
+                    answer.len() <= most,
+                    "{} bytes where {most} are taken",
+                    answer.len()
+                );
             }
         }
     }

@@ -48,7 +48,8 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     };
     let matched = filter.matches(&whole);
     // What `not` says is the opposite, and a second reading says the same.
-    let other = |text: String| -> Option<Filter> { Expression::parse(&text).ok()?.compile::<Whole>().ok() };
+    let other =
+        |text: String| -> Option<Filter> { Expression::parse(&text).ok()?.compile::<Whole>().ok() };
     if !text.trim().is_empty()
         && let Some(opposite) = other(format!("not ( {text} )"))
     {

@@ -2,7 +2,9 @@
 #![no_main]
 
 use lictor_wire::gojson::{self, Mode};
-use lictor_wire::{CheckRequest, DeregisterRequest, RegisterRequest, ServiceRequest, SessionRequest};
+use lictor_wire::{
+    CheckRequest, DeregisterRequest, RegisterRequest, ServiceRequest, SessionRequest,
+};
 use serde_json::Value;
 
 fn read<T: serde::de::DeserializeOwned + serde::Serialize>(body: &[u8]) {
@@ -11,7 +13,12 @@ fn read<T: serde::de::DeserializeOwned + serde::Serialize>(body: &[u8]) {
             continue;
         };
         let text = gojson::to_vec(&value);
-        assert_eq!(gojson::syntax_error(&text), None, "{}", String::from_utf8_lossy(&text));
+        assert_eq!(
+            gojson::syntax_error(&text),
+            None,
+            "{}",
+            String::from_utf8_lossy(&text)
+        );
         assert!(serde_json::from_slice::<Value>(&text).is_ok());
         assert!(serde_json::from_slice::<Value>(&gojson::to_pretty(&value)).is_ok());
     }

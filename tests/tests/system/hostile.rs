@@ -261,9 +261,8 @@ async fn broken_questions_have_their_answer_or_none() {
         ]
         .concat()
     };
-    // The code of the answer; `None` where there may be none.
     #[allow(clippy::type_complexity)] // A table, read once.
-    let table: Vec<(&str, Vec<u8>, &[Option<u8>])> = vec![
+    let table: Vec<Hostile<Option<u8>>> = vec![
         ("nothing", vec![], &[None]),
         ("one byte", vec![1], &[None]),
         ("half a head", vec![0xab, 0xcd, 1, 0, 0], &[None]),
