@@ -20,6 +20,7 @@ mod node_id;
 mod random;
 mod registrar;
 pub mod run;
+pub mod servers;
 pub mod store;
 mod time;
 mod tls;

@@ -1,6 +1,7 @@
 //! The gossip pool as the API shows it. Until this agent gossips it knows one member: itself.
 
 use crate::agent::Shared;
+use crate::servers::{self, ServerMember, Standing};
 use lictor_wire::{Member, Str, StrMap};
 use std::net::SocketAddr;
 
@@ -40,6 +41,24 @@ fn member(shared: &Shared, name: Str, at: SocketAddr) -> Member {
         delegate_max: 5,
         delegate_cur: 4,
     }
+}
+
+/// The servers of this datacenter that the pool knows, in whatever standing.
+pub fn servers(shared: &Shared) -> Vec<ServerMember> {
+    let config = shared.config();
+    let mut all = tags(shared)
+        .iter()
+        .map(|(k, v)| (k.as_str().to_owned(), v.as_str().to_owned()))
+        .collect::<std::collections::BTreeMap<_, _>>();
+    all.insert(servers::OWN_TAG.to_owned(), servers::FORMAT.to_string());
+    ServerMember::of(
+        &shared.node_name,
+        config.serf_lan.advertise,
+        &all,
+        Standing::Alive,
+    )
+    .into_iter()
+    .collect()
 }
 
 /// The tags of this agent, by which clients and other servers know what it is.

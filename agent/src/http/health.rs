@@ -145,8 +145,12 @@ async fn instances(shared: &Arc<Shared>, call: &mut Call, mesh: bool) -> Result<
         Ok(filter) => filter,
         Err(error) => return Ok(read::failed(error)),
     };
+    // There are no peerings: a peer has no instances here.
+    let elsewhere = !call.params.get("peer").is_empty();
     let answer = |view: &View| {
-        let mut rows = if mesh {
+        let mut rows = if elsewhere {
+            Vec::new()
+        } else if mesh {
             view.connect_health(&name)
         } else {
             view.health(&name)
