@@ -9,6 +9,7 @@
 //! its answer may have changed (Consul's documentation of blocking queries).
 
 mod apply;
+mod autopilot;
 mod command;
 mod snapshot;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod view;
 mod watch;
 
 pub use apply::State;
+pub use autopilot::{AutopilotChange, AutopilotConfig, AutopilotRule};
 pub use command::{Command, CoordinateUpdate, DecodeError, Entry, KvOp, KvVerb, Outcome};
 pub use snapshot::{
     FORMAT as SNAPSHOT_FORMAT, SnapshotError, read as read_snapshot, write as write_snapshot,
