@@ -1,6 +1,10 @@
 //! The parts of an agent, started in order and stopped in reverse.
 
 use crate::aliases::Aliases;
+use crate::cluster::forward::Forward;
+use crate::cluster::identity::Identity as ClusterIdentity;
+use crate::cluster::links::{Links, RaftLinks};
+use crate::cluster::{self, Cluster};
 use crate::events::Events;
 use crate::http::{self, AnswerCache};
 use crate::leader::{self, Leader};
@@ -45,6 +49,8 @@ pub struct Shared {
     pub local: Local,
     /// The runs of its checks.
     pub checks: Checks,
+    /// This server among the servers.
+    pub cluster: Cluster,
     /// The duties of a leader.
     pub leader: Leader,
     /// Metrics.
@@ -57,6 +63,8 @@ pub struct Shared {
     pub syncing: Mutex<()>,
     /// Limits of the HTTP listeners.
     pub http_limits: Arc<Limits>,
+    /// Limits of the servers' port.
+    pub rpc_limits: Arc<Limits>,
     /// Log lines for `monitor`.
     pub log: lictor_log::Handle,
     ending: watch::Sender<bool>,
@@ -120,19 +128,16 @@ impl Shared {
 
     /// Whether and when the leader was heard.
     pub fn leader_contact(&self) -> Contact {
-        match self.store.consensus() {
-            Some(consensus) if consensus.is_leader() => Contact {
-                known: true,
-                last_contact_ms: 0,
-            },
-            Some(consensus) => Contact {
-                known: consensus.status().leader.is_some(),
-                last_contact_ms: 0,
-            },
-            None => Contact {
+        let Some(consensus) = self.store.consensus() else {
+            return Contact {
                 known: false,
                 last_contact_ms: 0,
-            },
+            };
+        };
+        let heard = consensus.last_contact().unwrap_or_default();
+        Contact {
+            known: consensus.leader().is_some(),
+            last_contact_ms: u64::try_from(heard.as_millis()).unwrap_or(u64::MAX),
         }
     }
 
@@ -202,6 +207,7 @@ impl Shared {
         load_definitions(self, &new)?;
         self.live.store(Arc::new(Live::of(&new)));
         self.http_limits.set(http_limits(&new));
+        self.rpc_limits.set(cluster::listen::limits(&new));
         self.log.set_level(log_level(&new));
         self.local
             .configure(new.check_update_interval.to_std(), new.discard_check_output);
@@ -223,8 +229,10 @@ impl Shared {
     }
 
     /// Leaves the cluster. A lone server has nobody to tell and keeps its data.
-    pub async fn leave(&self) -> Result<(), String> {
+    pub async fn leave(self: &Arc<Shared>) -> Result<(), String> {
         tracing::info!(target: "agent.server", "server starting leave");
+        cluster::leave::before_gossip(self).await;
+        cluster::leave::after_gossip(self).await;
         self.left.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -309,8 +317,21 @@ impl Agent {
             node_id::check_age(&config, dir, now)?;
         }
         let store = Store::new();
-        let consensus = start_consensus(&config, &node_id, durable.as_deref(), &store).await?;
+        let raft_dir = durable.as_deref().map(|dir| dir.join("raft"));
+        if let Some(dir) = &raft_dir {
+            cluster::recovery::apply(dir)?;
+        }
+        let identity = Arc::new(ClusterIdentity::open(raft_dir.as_deref()).map_err(StartFailed)?);
+        let own = server_info(&config, &node_id);
+        let links = Links::new(own, &config.datacenter, identity.clone());
+        let consensus =
+            start_consensus(&config, &node_id, durable.as_deref(), &store, &links).await?;
         store.attach(consensus.clone());
+        store.attach_forward(Forward::start(
+            consensus.clone(),
+            links.clone(),
+            config.performance.rpc_hold_timeout.to_std(),
+        ));
         // After the lock on the directory is ours.
         let files = durable
             .as_deref()
@@ -339,12 +360,14 @@ impl Agent {
             store,
             local,
             checks,
+            cluster: Cluster::new(links.clone(), identity),
             leader: Leader::default(),
             metrics: Metrics::default(),
             answers: AnswerCache::default(),
             events: Events::default(),
             syncing: Mutex::new(()),
             http_limits: http_limits.clone(),
+            rpc_limits: Arc::new(Limits::new(cluster::listen::limits(&config))),
             log,
             ending: watch::Sender::new(false),
             left: AtomicBool::new(false),
@@ -359,6 +382,11 @@ impl Agent {
             config: ArcSwap::from_pointee(config),
         });
         let _ = sink.set(Arc::downgrade(&shared));
+        let weak = Arc::downgrade(&shared);
+        links.follow(Box::new(move || {
+            weak.upgrade()
+                .map_or_else(Vec::new, |shared| crate::members::servers(&shared))
+        }));
 
         let config = shared.config();
         load_definitions(&shared, &config)?;
@@ -375,6 +403,7 @@ impl Agent {
             agent.stop(Duration::ZERO).await;
             return Err(error);
         }
+        agent.tasks.spawn(cluster::bootstrap::run(shared.clone()));
         agent.tasks.spawn(leader::run(shared.clone()));
         agent.tasks.spawn(local::sync::run(shared.clone()));
         agent.tasks.spawn(reap_services(shared.clone()));
@@ -392,6 +421,11 @@ impl Agent {
     }
 
     async fn listen(&mut self, config: &Config) -> Result<(), StartFailed> {
+        if let Some(listener) = cluster::listen::bind(config)? {
+            let limits = self.shared.rpc_limits.clone();
+            let serve = cluster::listen::run(self.shared.clone(), listener, limits);
+            self.tasks.spawn(serve);
+        }
         if !config.listeners.dns.is_empty() {
             let responder = crate::dns::responder(config, &self.shared)
                 .map_err(|e| StartFailed(e.to_string()))?;
@@ -527,18 +561,23 @@ fn prepare_data_dir(dir: &Path) -> Result<(), StartFailed> {
         .map_err(|e| failed(&raft, e))
 }
 
+fn server_info(config: &Config, node_id: &Str) -> ServerInfo {
+    ServerInfo {
+        node_id: node_id.to_string(),
+        name: config.node_name.clone(),
+        address: config.rpc_advertise.to_string(),
+    }
+}
+
 async fn start_consensus(
     config: &Config,
     node_id: &Str,
     data_dir: Option<&Path>,
     store: &Store,
+    links: &Arc<Links>,
 ) -> Result<Consensus, StartFailed> {
     let options = Options {
-        server: ServerInfo {
-            node_id: node_id.to_string(),
-            name: config.node_name.clone(),
-            address: config.rpc_advertise.to_string(),
-        },
+        server: server_info(config, node_id),
         storage: match data_dir {
             None => Storage::Memory,
             Some(dir) => Storage::Directory(dir.join("raft")),
@@ -557,7 +596,7 @@ async fn start_consensus(
             64
         },
     };
-    Consensus::start(options, store.publisher())
+    Consensus::start_with(options, store.publisher(), Arc::new(RaftLinks(links.clone())))
         .await
         .map_err(|e| StartFailed(e.to_string()))
 }

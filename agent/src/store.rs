@@ -4,6 +4,7 @@
 //! the watchers of what changed wake; then the writer is answered. Read: one atomic load.
 
 use crate::watch::{Watch, Watches};
+use crate::cluster::forward::Forward;
 use arc_swap::ArcSwap;
 use lictor_raft::{Consensus, Consistency, ProposeError, Publish, ReadError};
 use lictor_state::{Changes, Command, Entry, Outcome, View, WatchKey};
@@ -19,6 +20,7 @@ pub struct Store {
 struct Inner {
     published: Arc<Published>,
     consensus: OnceLock<Consensus>,
+    forward: OnceLock<Arc<Forward>>,
 }
 
 /// What consensus publishes to, and readers take from.
@@ -67,6 +69,7 @@ impl Store {
             inner: Arc::new(Inner {
                 published: Arc::new(published),
                 consensus: OnceLock::new(),
+                forward: OnceLock::new(),
             }),
         }
     }
@@ -84,6 +87,16 @@ impl Store {
     /// The consensus of a server.
     pub fn consensus(&self) -> Option<&Consensus> {
         self.inner.consensus.get()
+    }
+
+    /// Joins the store with the way to other servers. Only the first call counts.
+    pub fn attach_forward(&self, forward: Arc<Forward>) {
+        self.inner.forward.set(forward).ok();
+    }
+
+    /// The way of a server to whoever leads.
+    pub fn forward(&self) -> Option<&Arc<Forward>> {
+        self.inner.forward.get()
     }
 
     /// The present view, as far as this server has it.
@@ -106,32 +119,41 @@ impl Store {
         self.inner.published.watches.len()
     }
 
-    /// Writes.
+    /// Writes: here, or at the leader.
     pub async fn write(&self, command: Command) -> Result<Outcome, WriteError> {
         let consensus = self.consensus().ok_or(WriteError::NoLeader)?;
-        match consensus
-            .propose(Entry {
-                at: unix_ms(),
-                command,
-            })
-            .await
-        {
-            Ok(applied) => Ok(applied.outcome),
-            Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => {
-                Err(WriteError::NoLeader)
+        let entry = Arc::new(Entry {
+            at: unix_ms(),
+            command,
+        });
+        if consensus.is_leader() {
+            match consensus.propose(entry.clone()).await {
+                Ok(applied) => return Ok(applied.outcome),
+                Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => {}
+                Err(ProposeError::Stopped) => return Err(WriteError::Stopped),
+                Err(_) => return Err(WriteError::Unknown),
             }
-            Err(ProposeError::Stopped) => Err(WriteError::Stopped),
-            Err(_) => Err(WriteError::Unknown),
+        }
+        match self.forward() {
+            // Boxed, so that the way of the leader stays small.
+            Some(forward) => Box::pin(forward.write(entry)).await,
+            None => Err(WriteError::NoLeader),
         }
     }
 
     /// Waits until the view may be used for a read of this consistency.
     pub async fn ready_for(&self, consistency: Consistency) -> Result<(), WriteError> {
         let consensus = self.consensus().ok_or(WriteError::NoLeader)?;
-        match consensus.read_barrier(consistency).await {
-            Ok(()) => Ok(()),
-            Err(ReadError::Stopped) => Err(WriteError::Stopped),
-            Err(_) => Err(WriteError::NoLeader),
+        if consensus.is_leader() {
+            match consensus.read_barrier(consistency).await {
+                Ok(()) => return Ok(()),
+                Err(ReadError::Stopped) => return Err(WriteError::Stopped),
+                Err(_) => {}
+            }
+        }
+        match self.forward() {
+            Some(forward) => Box::pin(forward.ready_for(consistency)).await,
+            None => Err(WriteError::NoLeader),
         }
     }
 

@@ -10,7 +10,7 @@ pub async fn leader(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
     let address = shared
         .store
         .consensus()
-        .and_then(|c| c.status().leader)
+        .and_then(lictor_raft::Consensus::leader)
         .map(|l| l.address)
         .unwrap_or_default();
     Ok(Reply::json(shared, call, &address))
