@@ -5,6 +5,8 @@ use super::options::ReadOptions;
 use super::read::{self, Read, body};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
+use crate::cluster::forward;
+use crate::cluster::wire::Ask;
 use bytes::Bytes;
 use http::StatusCode;
 use lictor_state::{CoordinateUpdate, View, WatchKey, fold};
@@ -96,9 +98,10 @@ pub async fn update(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
     if !coord.is_valid() {
         return Err(HttpError::internal("invalid coordinate"));
     }
-    shared.leader.coordinate(CoordinateUpdate {
+    let ask = Ask::Coordinate(CoordinateUpdate {
         node: r.node,
         coord,
     });
+    forward::ask_leader(shared, &ask, forward::ANSWER).await?;
     Ok(Reply::empty())
 }

@@ -3,7 +3,8 @@
 use super::answer::{HTML, Reply};
 use super::options::{Params, unescape};
 use super::{Body, Call, Head, HttpError};
-use super::{catalog, coordinate, event, health, kv, local, selfinfo, session, status, txn, ui};
+use super::{catalog, coordinate, event, health, kv, local, operator, selfinfo, session, status};
+use super::{txn, ui};
 use crate::agent::Shared;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -89,6 +90,12 @@ endpoints! {
     Txn "/v1/txn" "PUT" txn::txn;
     StatusLeader "/v1/status/leader" "GET" status::leader;
     StatusPeers "/v1/status/peers" "GET" status::peers;
+    OperatorRaftConfiguration "/v1/operator/raft/configuration" "GET" operator::raft_configuration;
+    OperatorRaftPeer "/v1/operator/raft/peer" "DELETE" operator::raft_peer;
+    OperatorRaftTransfer "/v1/operator/raft/transfer-leader" "POST" operator::transfer_leader;
+    OperatorAutopilotConfiguration "/v1/operator/autopilot/configuration" "GET,PUT" operator::configuration;
+    OperatorAutopilotHealth "/v1/operator/autopilot/health" "GET" operator::health;
+    OperatorAutopilotState "/v1/operator/autopilot/state" "GET" operator::state;
     EventFire "/v1/event/fire/" "PUT" event::fire;
     EventList "/v1/event/list" "GET" event::list;
     CoordinateDatacenters "/v1/coordinate/datacenters" "GET" coordinate::datacenters;

@@ -4,6 +4,8 @@ use super::options::ReadOptions;
 use super::read::{self, Read, body};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
+use crate::cluster::forward;
+use crate::cluster::wire::{Answer, Ask, Failure};
 use lictor_state::{Command, Outcome, View, WatchKey, fold};
 use lictor_wire::gojson::{self, Mode};
 use lictor_wire::{GoDuration, Session, SessionBehavior, SessionRequest, Str};
@@ -103,12 +105,15 @@ pub async fn renew(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpE
     let id = need_id(call)?;
     read::barrier(shared, super::options::Freshness::Default).await?;
     let view = shared.store.view();
-    match view.session(&id) {
-        Some(session) => {
-            shared.leader.session_renewed(session);
-            Ok(Reply::json(shared, call, &[session]))
-        }
-        None => Err(HttpError::not_found(format!("Session id '{id}' not found"))),
+    let missing = || HttpError::not_found(format!("Session id '{id}' not found"));
+    let session = view.session(&id).ok_or_else(missing)?;
+    // Its time is kept by the leader alone.
+    let ask = Ask::Renew {
+        session: id.to_string(),
+    };
+    match forward::ask_leader(shared, &ask, forward::ANSWER).await? {
+        Answer::Failed(Failure::Missing(_)) => Err(missing()),
+        _ => Ok(Reply::json(shared, call, &[session])),
     }
 }
 
