@@ -39,6 +39,11 @@ fn sort<T>(view: &View, narrow: &Narrow, rows: &mut [T], node: impl Fn(&T) -> &s
     if narrow.near.is_empty() {
         return;
     }
+    if view.is_part() {
+        // Who gave the rows has sorted them; a part has no coordinates.
+        rows.sort_by_cached_key(|row| view.place(node(row)));
+        return;
+    }
     let Some(origin) = view.coordinate(&narrow.near).cloned() else {
         return;
     };
@@ -71,6 +76,9 @@ pub fn services(
     narrow: &Narrow,
     filter: &Wanted<InstanceRow<'_>>,
 ) -> BTreeMap<Str, Vec<Str>> {
+    if let Some(names) = view.listed_names() {
+        return names.clone();
+    }
     let mut out: BTreeMap<Str, Vec<Str>> = BTreeMap::new();
     for row in view
         .all_instances()
@@ -155,10 +163,15 @@ pub fn node_checks(
     narrow: &Narrow,
     filter: &Wanted<CheckRow<'_>>,
 ) -> Vec<Arc<HealthCheck>> {
-    let node = view
-        .node_by_name_or_id(node)
-        .map_or(node, |n| n.node.as_str());
-    let rows = view.checks_of_node(node).cloned().collect();
+    let rows = if view.is_part() {
+        // The node may have been named by its id, which its checks do not show.
+        view.checks().cloned().collect()
+    } else {
+        let node = view
+            .node_by_name_or_id(node)
+            .map_or(node, |n| n.node.as_str());
+        view.checks_of_node(node).cloned().collect()
+    };
     checks(view, rows, narrow, filter)
 }
 
@@ -169,7 +182,12 @@ pub fn service_checks(
     narrow: &Narrow,
     filter: &Wanted<CheckRow<'_>>,
 ) -> Vec<Arc<HealthCheck>> {
-    checks(view, view.checks_of_service(name), narrow, filter)
+    let rows = if view.is_part() {
+        view.checks().cloned().collect()
+    } else {
+        view.checks_of_service(name)
+    };
+    checks(view, rows, narrow, filter)
 }
 
 /// The checks in a state; `any` is every state.
