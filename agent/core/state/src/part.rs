@@ -3,7 +3,7 @@
 use crate::command::CoordinateUpdate;
 use crate::view::{NameRow, View, fold};
 use lictor_wire::{HealthCheck, KvEntry, Node, NodeService, Session, Str};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The rows of an answer, as somebody gave them. They keep the indexes that they bring.
@@ -32,7 +32,7 @@ pub struct Part {
 #[derive(Debug)]
 pub(crate) struct PartFacts {
     names: Option<BTreeMap<Str, Vec<Str>>>,
-    order: HashMap<Str, usize>,
+    order: BTreeMap<Str, usize>,
 }
 
 impl View {
@@ -72,7 +72,7 @@ impl View {
             }
             v.coordinates.insert(key, Arc::new(row.coord));
         }
-        let mut order = HashMap::new();
+        let mut order = BTreeMap::new();
         for (at, node) in part.order.iter().enumerate() {
             order.entry(fold(node)).or_insert(at);
         }
