@@ -25,6 +25,7 @@ pub mod servers;
 pub mod store;
 mod time;
 mod tls;
+mod upstream;
 pub mod version;
 mod watch;
 mod watches;
