@@ -8,6 +8,7 @@ mod aliases;
 pub mod command;
 mod dns;
 mod events;
+pub mod gossip;
 pub mod http;
 mod leader;
 mod live;
