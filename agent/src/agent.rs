@@ -10,7 +10,7 @@ use crate::load::Loader;
 use crate::local::plan::Identity;
 use crate::local::{self, Files, Local, Source};
 use crate::metrics::Metrics;
-use crate::store::{Store, unix_ms};
+use crate::store::{Store, WriteError, unix_ms};
 use crate::watches::Watching;
 use crate::{node_id, registrar};
 use arc_swap::ArcSwap;
@@ -124,13 +124,18 @@ impl Shared {
             node: self.node_name.clone(),
             coord,
         };
+        let sent = self.update_coordinate(update).await;
+        sent.map_err(|e| e.to_string())
+    }
+
+    /// Tells the servers where a node is. They write it some seconds later.
+    pub async fn update_coordinate(&self, update: CoordinateUpdate) -> Result<(), WriteError> {
         if self.store.is_leader() {
             self.leader.coordinate(update);
             return Ok(());
         }
         let command = Command::Coordinates(vec![update]);
-        let written = self.store.write(command).await;
-        written.map(drop).map_err(|e| e.to_string())
+        self.store.write(command).await.map(drop)
     }
 
     /// What this agent says of its node.

@@ -8,7 +8,8 @@ use crate::upstream::Upstream;
 use crate::watch::{Watch, Watches};
 use arc_swap::ArcSwap;
 use lictor_raft::{Consensus, Consistency, ProposeError, Publish, ReadError};
-use lictor_state::{Changes, Command, Entry, Outcome, View, WatchKey};
+use lictor_state::{Changes, Command, Entry, Outcome, TxnError, TxnOp, TxnResult, View, WatchKey};
+use lictor_wire::{Session, Str};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -51,6 +52,9 @@ pub struct Answered {
     /// Where it was kept by this agent, for reads that allow that.
     pub cache: Option<CacheNote>,
 }
+
+/// The rows of a transaction that only reads, or why it has none.
+pub type TxnRead = Result<Vec<TxnResult>, Vec<TxnError>>;
 
 /// What is said of an answer that may have been kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +199,58 @@ impl Store {
             Err(ProposeError::Stopped) => Err(WriteError::Stopped),
             Err(_) => Err(WriteError::Unknown),
         }
+    }
+
+    /// Makes a session: its id, or why the rules refuse it.
+    pub async fn create_session(
+        &self,
+        session: Session,
+    ) -> Result<Result<Str, String>, WriteError> {
+        if let Some(upstream) = self.upstream() {
+            return upstream.create_session(&session).await.map(Ok);
+        }
+        let id = session.id.clone();
+        match self
+            .write(Command::SessionCreate(Box::new(session)))
+            .await?
+        {
+            Outcome::Refused(text) => Ok(Err(text)),
+            _ => Ok(Ok(id)),
+        }
+    }
+
+    /// Runs a transaction that only reads, and says how fresh it is.
+    pub async fn txn_read(
+        &self,
+        ops: &[TxnOp],
+        freshness: Freshness,
+    ) -> Result<(TxnRead, Contact), WriteError> {
+        if let Some(upstream) = self.upstream() {
+            return upstream.txn_read(ops, freshness).await;
+        }
+        if let Some(barrier) = freshness.barrier() {
+            self.ready_for(barrier).await?;
+        }
+        Ok((self.view().txn_read(ops), self.contact()))
+    }
+
+    /// The address of the leader; empty where there is none.
+    pub async fn leader(&self) -> Result<String, WriteError> {
+        if let Some(upstream) = self.upstream() {
+            return upstream.leader().await;
+        }
+        let leader = self.consensus().and_then(|c| c.status().leader);
+        Ok(leader.map(|l| l.address).unwrap_or_default())
+    }
+
+    /// The addresses of the servers in the Raft configuration.
+    pub async fn peers(&self) -> Result<Vec<String>, WriteError> {
+        if let Some(upstream) = self.upstream() {
+            return upstream.peers().await;
+        }
+        let voters = self.consensus().map(|c| c.status().voters);
+        let voters = voters.unwrap_or_default().into_iter();
+        Ok(voters.map(|p| p.info.address).collect())
     }
 
     /// Reads. With an index it waits until that of the answer is above it, or the time is over. An

@@ -157,7 +157,10 @@ fn own_datacenter(shared: &Shared, call: &Call, named: &Str) -> Result<(), HttpE
 
 /// `GET /v1/catalog/datacenters`
 pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    let all = crate::members::datacenters(shared);
+    let all = match shared.store.upstream() {
+        Some(upstream) => upstream.datacenters().await?,
+        None => crate::members::datacenters(shared),
+    };
     Ok(Reply::json(shared, call, &all))
 }
 

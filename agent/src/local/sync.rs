@@ -1,15 +1,19 @@
 //! The task that keeps the catalog equal to the local state.
 
-use super::plan::{self, Identity, Said};
+use super::plan::{self, Identity, LocalSide, Remote, Said};
 use crate::agent::Shared;
+use crate::query::{Freshness, Query, ReadOptions, What};
 use crate::store::WriteError;
-use lictor_raft::Consistency;
-use lictor_state::{Command, Outcome};
+use lictor_state::{Command, Outcome, View};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A full comparison this often, and up to as long again: the size of the cluster stretches it.
 const FULL: Duration = Duration::from_secs(60);
+/// Up to so many nodes it is not stretched; from there on each doubling adds as much again.
+const NODES: usize = 128;
+/// All agents hear at once that a server came or leads: each asks it within this time.
+const SERVER_UP: Duration = Duration::from_secs(3);
 /// After a failure: this, and up to as long again.
 const RETRY: Duration = Duration::from_secs(15);
 
@@ -18,6 +22,7 @@ pub async fn run(shared: Arc<Shared>) {
     tracing::info!(target: "agent", "started state syncer");
     let mut dirty = shared.local.dirty();
     let mut leadership = shared.leader.gained();
+    let mut server_up = shared.gossip.server_up();
     // A leader registers its own node first; doing both at once would write it twice.
     if shared.store.consensus().is_some() {
         let _ = tokio::time::timeout(RETRY, leadership.wait_for(|n| *n > 0)).await;
@@ -25,8 +30,12 @@ pub async fn run(shared: Arc<Shared>) {
     let mut all = true;
     loop {
         dirty.mark_unchanged();
+        server_up.mark_unchanged();
         let next = match round(&shared, all).await {
-            Ok(()) => FULL + FULL.mul_f64(crate::random::unit()),
+            Ok(()) => {
+                let full = stretched(shared.gossip.lan_members().len());
+                full + full.mul_f64(crate::random::unit())
+            }
             Err(error) => {
                 tracing::error!(target: "agent.anti_entropy", error = %error, "failed to sync remote state");
                 RETRY + RETRY.mul_f64(crate::random::unit())
@@ -40,8 +49,18 @@ pub async fn run(shared: Arc<Shared>) {
             () = tokio::time::sleep_until(at.into()) => true,
             _ = dirty.changed() => false,
             _ = leadership.changed() => true,
+            _ = server_up.changed() => {
+                tokio::time::sleep(SERVER_UP.mul_f64(crate::random::unit())).await;
+                true
+            }
         };
     }
+}
+
+/// The time between full comparisons with so many nodes in the cluster.
+fn stretched(nodes: usize) -> Duration {
+    let doublings = nodes.div_ceil(NODES).max(1).next_power_of_two().ilog2();
+    FULL * (doublings + 1)
 }
 
 /// Brings what changed into the catalog, now.
@@ -52,15 +71,26 @@ pub async fn now(shared: &Arc<Shared>) -> Result<(), WriteError> {
 /// Makes the catalog equal to the local state. One round at a time.
 async fn round(shared: &Arc<Shared>, all: bool) -> Result<(), WriteError> {
     let _one = shared.syncing.lock().await;
-    shared.store.ready_for(Consistency::Default).await?;
-    let view = shared.store.view();
     let local = shared.local.snapshot(Instant::now(), all);
     if !local.complete && local.node_in_sync && local.services.is_empty() && local.checks.is_empty()
     {
         return Ok(());
     }
     let me = shared.identity();
-    let plan = plan::plan(&me, &local, &view);
+    let remote = match remote(shared, &me, &local).await {
+        Ok(remote) => remote,
+        Err(error) => {
+            if local.complete {
+                shared.local.round_failed();
+            }
+            return Err(error);
+        }
+    };
+    let remote = Remote {
+        services: &remote.0,
+        checks: &remote.1,
+    };
+    let plan = plan::plan(&me, &local, remote);
     for (id, tags) in plan.adopt_tags {
         shared.local.adopt_tags(&id, tags);
     }
@@ -72,6 +102,29 @@ async fn round(shared: &Arc<Shared>, all: bool) -> Result<(), WriteError> {
     }
     shared.local.synced(&plan.done);
     Ok(())
+}
+
+/// What the catalog has of this node: its services, and its checks.
+async fn remote(
+    shared: &Shared,
+    me: &Identity,
+    local: &LocalSide,
+) -> Result<(Arc<View>, Arc<View>), WriteError> {
+    let overridden = local.services.values().any(|s| s.enable_tag_override);
+    if shared.store.upstream().is_some() && !local.complete && !overridden {
+        // What changed here is written whatever the servers have: they need not be asked.
+        return Ok(Default::default());
+    }
+    let read = async |what: What| {
+        let options = ReadOptions::now(Freshness::Default);
+        let answered = shared.store.read(&Query::from(what), &options).await;
+        answered.map(|a| a.view)
+    };
+    let name = || me.name.clone();
+    tokio::try_join!(
+        read(What::Node { name: name() }),
+        read(What::NodeChecks { node: name() })
+    )
 }
 
 async fn write(
@@ -103,4 +156,28 @@ async fn write(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_grows_with_the_cluster() {
+        for (nodes, minutes) in [
+            (0, 1),
+            (1, 1),
+            (128, 1),
+            (129, 2),
+            (256, 2),
+            (257, 3),
+            (10_000, 8),
+        ] {
+            assert_eq!(
+                stretched(nodes),
+                Duration::from_secs(minutes * 60),
+                "{nodes}"
+            );
+        }
+    }
 }
