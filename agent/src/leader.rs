@@ -2,6 +2,7 @@
 //! the forgetting of tombstones.
 
 use crate::agent::Shared;
+use crate::cluster::autopilot;
 use crate::query::{Freshness, Query, ReadOptions, What};
 use crate::store::WriteError;
 use lictor_raft::Leadership;
@@ -128,7 +129,12 @@ async fn lost(leadership: &mut watch::Receiver<Leadership>) {
 async fn lead(shared: &Arc<Shared>) {
     register_self(shared).await;
     shared.leader.gained.send_modify(|n| *n += 1);
-    tokio::join!(sessions(shared), coordinates(shared), tombstones(shared));
+    tokio::join!(
+        sessions(shared),
+        coordinates(shared),
+        tombstones(shared),
+        autopilot::lead(shared)
+    );
 }
 
 /// The leader's own entry: its node, the service of servers, and the check of members.

@@ -3,6 +3,7 @@
 //! Write: a command is stamped, proposed, committed, applied; the next [`View`] is published and
 //! the watchers of what changed wake; then the writer is answered. Read: one atomic load.
 
+use crate::cluster::forward::Forward;
 use crate::query::{Freshness, Query, ReadOptions};
 use crate::upstream::Upstream;
 use crate::watch::{Watch, Watches};
@@ -25,6 +26,7 @@ pub struct Store {
 struct Inner {
     published: Arc<Published>,
     consensus: OnceLock<Consensus>,
+    forward: OnceLock<Arc<Forward>>,
     upstream: OnceLock<Upstream>,
     ending: AtomicBool,
 }
@@ -125,6 +127,7 @@ impl Store {
                 consensus: OnceLock::new(),
                 upstream: OnceLock::new(),
                 ending: AtomicBool::new(false),
+                forward: OnceLock::new(),
             }),
         }
     }
@@ -154,6 +157,16 @@ impl Store {
         self.inner.consensus.get()
     }
 
+    /// Joins the store with the way to other servers. Only the first call counts.
+    pub fn attach_forward(&self, forward: Arc<Forward>) {
+        self.inner.forward.set(forward).ok();
+    }
+
+    /// The way of a server to whoever leads.
+    pub fn forward(&self) -> Option<&Arc<Forward>> {
+        self.inner.forward.get()
+    }
+
     /// The present view, as far as this server has it.
     pub fn view(&self) -> Arc<View> {
         self.inner.published.view.load_full()
@@ -179,25 +192,28 @@ impl Store {
         self.inner.published.watches.len()
     }
 
-    /// Writes.
+    /// Writes: here, or at the leader.
     pub async fn write(&self, command: Command) -> Result<Outcome, WriteError> {
         if let Some(upstream) = self.upstream() {
             return upstream.write(command).await;
         }
         let consensus = self.consensus().ok_or(WriteError::NoLeader)?;
-        match consensus
-            .propose(Entry {
-                at: unix_ms(),
-                command,
-            })
-            .await
-        {
-            Ok(applied) => Ok(applied.outcome),
-            Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => {
-                Err(WriteError::NoLeader)
+        let entry = Arc::new(Entry {
+            at: unix_ms(),
+            command,
+        });
+        if consensus.is_leader() {
+            match consensus.propose(entry.clone()).await {
+                Ok(applied) => return Ok(applied.outcome),
+                Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => {}
+                Err(ProposeError::Stopped) => return Err(WriteError::Stopped),
+                Err(_) => return Err(WriteError::Unknown),
             }
-            Err(ProposeError::Stopped) => Err(WriteError::Stopped),
-            Err(_) => Err(WriteError::Unknown),
+        }
+        match self.forward() {
+            // Boxed, so that the way of the leader stays small.
+            Some(forward) => Box::pin(forward.write(entry)).await,
+            None => Err(WriteError::NoLeader),
         }
     }
 
@@ -239,7 +255,7 @@ impl Store {
         if let Some(upstream) = self.upstream() {
             return upstream.leader().await;
         }
-        let leader = self.consensus().and_then(|c| c.status().leader);
+        let leader = self.consensus().and_then(Consensus::leader);
         Ok(leader.map(|l| l.address).unwrap_or_default())
     }
 
@@ -331,26 +347,35 @@ impl Store {
 
     /// Whether and when the leader was heard.
     pub fn contact(&self) -> Contact {
-        match self.consensus() {
-            Some(consensus) if consensus.is_leader() => Contact {
+        let Some(consensus) = self.consensus() else {
+            return Contact::default();
+        };
+        if consensus.is_leader() {
+            return Contact {
                 known: true,
                 last_contact_ms: 0,
-            },
-            Some(consensus) => Contact {
-                known: consensus.status().leader.is_some(),
-                last_contact_ms: 0,
-            },
-            None => Contact::default(),
+            };
+        }
+        let heard = consensus.last_contact().unwrap_or_default();
+        Contact {
+            known: consensus.leader().is_some(),
+            last_contact_ms: u64::try_from(heard.as_millis()).unwrap_or(u64::MAX),
         }
     }
 
     /// Waits until the view may be used for a read of this consistency.
     pub async fn ready_for(&self, consistency: Consistency) -> Result<(), WriteError> {
         let consensus = self.consensus().ok_or(WriteError::NoLeader)?;
-        match consensus.read_barrier(consistency).await {
-            Ok(()) => Ok(()),
-            Err(ReadError::Stopped) => Err(WriteError::Stopped),
-            Err(_) => Err(WriteError::NoLeader),
+        if consensus.is_leader() {
+            match consensus.read_barrier(consistency).await {
+                Ok(()) => return Ok(()),
+                Err(ReadError::Stopped) => return Err(WriteError::Stopped),
+                Err(_) => {}
+            }
+        }
+        match self.forward() {
+            Some(forward) => Box::pin(forward.ready_for(consistency)).await,
+            None => Err(WriteError::NoLeader),
         }
     }
 
