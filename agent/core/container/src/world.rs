@@ -90,6 +90,15 @@ pub struct Held {
     pub owned: bool,
 }
 
+/// What a look at a container showed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// It is another than before.
+    pub changed: bool,
+    /// So are its problems.
+    pub problems: bool,
+}
+
 /// A change to what is registered.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -229,12 +238,12 @@ impl World {
         all
     }
 
-    /// A container as it is now. Gives its problems if they are others than before.
-    pub fn observe(&mut self, container: Container) -> bool {
+    /// A container as it is now.
+    pub fn observe(&mut self, container: Container) -> Seen {
         let id = container.id.clone();
         let old = self.containers.insert(id.clone(), container);
         if old.is_some() && old.as_ref() == self.containers.get(&id) {
-            return false;
+            return Seen::default();
         }
         let before = self.entries.get(&id).map(|e| e.plan.clone());
         self.replan(&id);
@@ -245,8 +254,11 @@ impl World {
             .map(|(joined, _)| joined.clone())
             .collect();
         joined.iter().for_each(|joined| self.replan(joined));
-        let after = self.entries.get(&id).map(|e| e.plan.clone());
-        before.map(|p| p.problems.clone()) != after.map(|p| p.problems.clone())
+        let after = self.entries.get(&id).map(|e| &e.plan.problems);
+        Seen {
+            changed: true,
+            problems: before.as_ref().map(|p| &p.problems) != after,
+        }
     }
 
     fn replan(&mut self, id: &str) {
