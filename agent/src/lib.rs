@@ -7,6 +7,7 @@ pub mod agent;
 mod aliases;
 pub mod command;
 mod dns;
+mod docker;
 mod events;
 pub mod gossip;
 pub mod http;
