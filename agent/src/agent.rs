@@ -80,6 +80,8 @@ pub struct Shared {
     dns: OnceLock<Arc<Responder>>,
     https: OnceLock<Arc<lictor_net::Tls>>,
     watches: Watching,
+    /// Containers of a Docker daemon.
+    pub docker: crate::docker::Docker,
     /// Aliases of services on other nodes.
     pub aliases: Aliases,
 }
@@ -396,6 +398,7 @@ impl Agent {
             dns: OnceLock::new(),
             https: OnceLock::new(),
             watches: Watching::default(),
+            docker: crate::docker::Docker::default(),
             aliases: Aliases::default(),
             config: ArcSwap::from_pointee(config),
         });
@@ -426,6 +429,9 @@ impl Agent {
         agent.tasks.spawn(leader::run(shared.clone()));
         agent.tasks.spawn(local::sync::run(shared.clone()));
         agent.tasks.spawn(reap_services(shared.clone()));
+        if let Some(task) = crate::docker::start(&shared) {
+            agent.tasks.spawn(task);
+        }
         agent.tasks.spawn(watch_fatal(shared.clone(), consensus));
         if let Some(dir) = shared.data_dir.clone() {
             agent.tasks.spawn(note_alive_hourly(dir));
@@ -628,6 +634,7 @@ async fn start_consensus(
 fn check_options(config: &Config) -> lictor_check::Options {
     lictor_check::Options {
         output_max_size: config.check_output_max_size.max(1),
+        exec: Some(crate::docker::exec(config)),
         ..lictor_check::Options::default()
     }
 }
@@ -701,11 +708,12 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
         tracing::debug!(target: "agent", service = %id, "restored service definition");
         shared
             .local
-            .put_service(saved.service, saved.token, Source::Api);
+            .put_service(saved.service, saved.token, Source::of_word(&saved.source));
     }
     let now = unix_ms() / 1000;
     for saved in files.checks().map_err(failed)? {
         let id = saved.check.check_id.clone();
+        let source = Source::of_word(&saved.source);
         if shared.local.check(&id).is_some() {
             files.remove_check(&id);
             continue;
@@ -718,9 +726,7 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
         }
         let Some(kind) = saved.kind else {
             // The mark of maintenance stays what it was.
-            shared
-                .local
-                .put_check(check, None, saved.token, Source::Api);
+            shared.local.put_check(check, None, saved.token, source);
             continue;
         };
         check.status = Status::Critical;
@@ -729,7 +735,7 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
             check.status = state.status;
             check.output = state.output;
         }
-        registrar::add_check(shared, check, kind, saved.token, Source::Api);
+        registrar::add_check(shared, check, kind, saved.token, source);
     }
     Ok(())
 }

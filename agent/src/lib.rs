@@ -8,6 +8,7 @@ mod aliases;
 pub mod cluster;
 pub mod command;
 mod dns;
+mod docker;
 mod events;
 pub mod gossip;
 pub mod http;
