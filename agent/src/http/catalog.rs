@@ -159,7 +159,7 @@ fn own_datacenter(shared: &Shared, call: &Call, named: &Str) -> Result<(), HttpE
 
 /// `GET /v1/catalog/datacenters`
 pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    let all = crate::members::datacenters(shared);
+    let all = crate::gossip::distance::by_distance(shared).await;
     Ok(Reply::json(shared, call, &all))
 }
 

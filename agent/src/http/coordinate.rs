@@ -23,12 +23,18 @@ fn enabled(shared: &Shared) -> Result<(), HttpError> {
 /// `GET /v1/coordinate/datacenters`
 pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     enabled(shared)?;
-    let own = serde_json::json!([{
-        "Datacenter": shared.datacenter,
-        "AreaID": "wan",
-        "Coordinates": [{ "Node": shared.node_name, "Segment": "", "Coord": shared.coordinate() }],
-    }]);
-    Ok(Reply::json(shared, call, &own))
+    let known = crate::gossip::distance::datacenters(shared).await;
+    let rows: Vec<_> = known
+        .iter()
+        .map(|(datacenter, servers)| {
+            serde_json::json!({
+                "Datacenter": datacenter,
+                "AreaID": "wan",
+                "Coordinates": servers,
+            })
+        })
+        .collect();
+    Ok(Reply::json(shared, call, &rows))
 }
 
 /// `GET /v1/coordinate/nodes`

@@ -10,6 +10,7 @@ mod filter;
 mod health;
 mod kv;
 mod local;
+mod operator;
 mod options;
 mod read;
 mod route;

@@ -13,34 +13,61 @@ const FULL: Duration = Duration::from_secs(60);
 /// After a failure: this, and up to as long again.
 const RETRY: Duration = Duration::from_secs(15);
 
+/// After a server came: up to this.
+const SERVER_UP: Duration = Duration::from_secs(3);
+/// Up to so many members, times are not stretched.
+const SMALL: usize = 128;
+
+/// How much a pool of this size stretches the times (Consul's rule): one more for each doubling.
+fn scale(members: usize) -> u32 {
+    if members <= SMALL {
+        return 1;
+    }
+    // The logarithm rounded up, above that of `SMALL`, and one more.
+    (usize::BITS - (members - 1).leading_zeros()) - SMALL.ilog2() + 1
+}
+
 /// Runs until the agent ends.
 pub async fn run(shared: Arc<Shared>) {
     tracing::info!(target: "agent", "started state syncer");
     let mut dirty = shared.local.dirty();
     let mut leadership = shared.leader.gained();
+    let mut servers = shared.gossip.server_up();
     // A leader registers its own node first; doing both at once would write it twice.
     if shared.store.consensus().is_some() {
         let _ = tokio::time::timeout(RETRY, leadership.wait_for(|n| *n > 0)).await;
     }
     let mut all = true;
+    let mut full_at = Instant::now();
     loop {
         dirty.mark_unchanged();
-        let next = match round(&shared, all).await {
-            Ok(()) => FULL + FULL.mul_f64(crate::random::unit()),
+        let spread = |time: Duration| {
+            let most = time * scale(shared.gossip.lan_members().len());
+            most.mul_f64(crate::random::unit())
+        };
+        match round(&shared, all).await {
+            Ok(()) if all => full_at = Instant::now() + FULL + spread(FULL),
+            Ok(()) => {}
             Err(error) => {
                 tracing::error!(target: "agent.anti_entropy", error = %error, "failed to sync remote state");
-                RETRY + RETRY.mul_f64(crate::random::unit())
+                full_at = Instant::now() + RETRY + spread(RETRY);
             }
-        };
-        let mut at = Instant::now() + next;
-        if let Some(deferred) = shared.local.next_deferred() {
-            at = at.min(deferred);
         }
-        all = tokio::select! {
-            () = tokio::time::sleep_until(at.into()) => true,
-            _ = dirty.changed() => false,
-            _ = leadership.changed() => true,
-        };
+        loop {
+            let deferred = shared.local.next_deferred();
+            let at = deferred.map_or(full_at, |at| at.min(full_at));
+            all = tokio::select! {
+                () = tokio::time::sleep_until(at.into()) => true,
+                _ = dirty.changed() => false,
+                _ = leadership.changed() => true,
+                _ = servers.changed() => {
+                    // Every agent saw the same server come: not all at once.
+                    full_at = full_at.min(Instant::now() + spread(SERVER_UP));
+                    continue;
+                }
+            };
+            break;
+        }
     }
 }
 
@@ -103,4 +130,23 @@ async fn write(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn times_stretch_with_each_doubling() {
+        for (members, factor) in [
+            (1, 1),
+            (128, 1),
+            (129, 2),
+            (256, 2),
+            (257, 3),
+            (512, 3),
+            (1024, 4),
+            (10_000, 8),
+        ] {
+            assert_eq!(super::scale(members), factor, "{members}");
+        }
+    }
 }
