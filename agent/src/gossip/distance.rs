@@ -27,10 +27,12 @@ pub async fn datacenters(shared: &Shared) -> BTreeMap<Str, Vec<CoordinateRow>> {
     });
     for (server, coord) in known.await.unwrap_or_default() {
         let Some(server) = server else { continue };
-        let rows = all.entry(server.datacenter).or_default();
+        let suffix = format!(".{}", server.datacenter);
+        let node = server.name.strip_suffix(&suffix).unwrap_or(&server.name);
+        let rows = all.entry(server.datacenter.clone()).or_default();
         if let Some(coord) = coord {
             rows.push(CoordinateRow {
-                node: server.name,
+                node: node.into(),
                 segment: Str::new(),
                 coord,
             });
