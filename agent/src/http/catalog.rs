@@ -159,7 +159,7 @@ fn own_datacenter(shared: &Shared, call: &Call, named: &Str) -> Result<(), HttpE
 pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     let all = match shared.store.upstream() {
         Some(upstream) => upstream.datacenters().await?,
-        None => crate::members::datacenters(shared),
+        None => crate::gossip::distance::by_distance(shared).await,
     };
     Ok(Reply::json(shared, call, &all))
 }

@@ -41,12 +41,18 @@ pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply,
             .collect();
         return Ok(Reply::json(shared, call, &rows));
     }
-    let own = serde_json::json!([{
-        "Datacenter": shared.datacenter,
-        "AreaID": "wan",
-        "Coordinates": [{ "Node": shared.node_name, "Segment": "", "Coord": shared.coordinate() }],
-    }]);
-    Ok(Reply::json(shared, call, &own))
+    let known = crate::gossip::distance::datacenters(shared).await;
+    let rows: Vec<_> = known
+        .iter()
+        .map(|(datacenter, servers)| {
+            serde_json::json!({
+                "Datacenter": datacenter,
+                "AreaID": "wan",
+                "Coordinates": servers,
+            })
+        })
+        .collect();
+    Ok(Reply::json(shared, call, &rows))
 }
 
 /// `GET /v1/coordinate/nodes`

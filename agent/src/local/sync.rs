@@ -10,57 +10,65 @@ use std::time::{Duration, Instant};
 
 /// A full comparison this often, and up to as long again: the size of the cluster stretches it.
 const FULL: Duration = Duration::from_secs(60);
-/// Up to so many nodes it is not stretched; from there on each doubling adds as much again.
-const NODES: usize = 128;
-/// All agents hear at once that a server came or leads: each asks it within this time.
-const SERVER_UP: Duration = Duration::from_secs(3);
 /// After a failure: this, and up to as long again.
 const RETRY: Duration = Duration::from_secs(15);
+
+/// After a server came: up to this.
+const SERVER_UP: Duration = Duration::from_secs(3);
+/// Up to so many members, times are not stretched.
+const SMALL: usize = 128;
+
+/// How much a pool of this size stretches the times (Consul's rule): one more for each doubling.
+fn scale(members: usize) -> u32 {
+    if members <= SMALL {
+        return 1;
+    }
+    // The logarithm rounded up, above that of `SMALL`, and one more.
+    (usize::BITS - (members - 1).leading_zeros()) - SMALL.ilog2() + 1
+}
 
 /// Runs until the agent ends.
 pub async fn run(shared: Arc<Shared>) {
     tracing::info!(target: "agent", "started state syncer");
     let mut dirty = shared.local.dirty();
     let mut leadership = shared.leader.gained();
-    let mut server_up = shared.gossip.server_up();
+    let mut servers = shared.gossip.server_up();
     // A leader registers its own node first; doing both at once would write it twice.
     if shared.store.consensus().is_some() {
         let _ = tokio::time::timeout(RETRY, leadership.wait_for(|n| *n > 0)).await;
     }
     let mut all = true;
+    let mut full_at = Instant::now();
     loop {
         dirty.mark_unchanged();
-        server_up.mark_unchanged();
-        let next = match round(&shared, all).await {
-            Ok(()) => {
-                let full = stretched(shared.gossip.lan_members().len());
-                full + full.mul_f64(crate::random::unit())
-            }
+        let spread = |time: Duration| {
+            let most = time * scale(shared.gossip.lan_members().len());
+            most.mul_f64(crate::random::unit())
+        };
+        match round(&shared, all).await {
+            Ok(()) if all => full_at = Instant::now() + FULL + spread(FULL),
+            Ok(()) => {}
             Err(error) => {
                 tracing::error!(target: "agent.anti_entropy", error = %error, "failed to sync remote state");
-                RETRY + RETRY.mul_f64(crate::random::unit())
+                full_at = Instant::now() + RETRY + spread(RETRY);
             }
-        };
-        let mut at = Instant::now() + next;
-        if let Some(deferred) = shared.local.next_deferred() {
-            at = at.min(deferred);
         }
-        all = tokio::select! {
-            () = tokio::time::sleep_until(at.into()) => true,
-            _ = dirty.changed() => false,
-            _ = leadership.changed() => true,
-            _ = server_up.changed() => {
-                tokio::time::sleep(SERVER_UP.mul_f64(crate::random::unit())).await;
-                true
-            }
-        };
+        loop {
+            let deferred = shared.local.next_deferred();
+            let at = deferred.map_or(full_at, |at| at.min(full_at));
+            all = tokio::select! {
+                () = tokio::time::sleep_until(at.into()) => true,
+                _ = dirty.changed() => false,
+                _ = leadership.changed() => true,
+                _ = servers.changed() => {
+                    // Every agent saw the same server come: not all at once.
+                    full_at = full_at.min(Instant::now() + spread(SERVER_UP));
+                    continue;
+                }
+            };
+            break;
+        }
     }
-}
-
-/// The time between full comparisons with so many nodes in the cluster.
-fn stretched(nodes: usize) -> Duration {
-    let doublings = nodes.div_ceil(NODES).max(1).next_power_of_two().ilog2();
-    FULL * (doublings + 1)
 }
 
 /// Brings what changed into the catalog, now.
@@ -160,24 +168,19 @@ async fn write(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
-    fn the_interval_grows_with_the_cluster() {
-        for (nodes, minutes) in [
-            (0, 1),
+    fn times_stretch_with_each_doubling() {
+        for (members, factor) in [
             (1, 1),
             (128, 1),
             (129, 2),
             (256, 2),
             (257, 3),
+            (512, 3),
+            (1024, 4),
             (10_000, 8),
         ] {
-            assert_eq!(
-                stretched(nodes),
-                Duration::from_secs(minutes * 60),
-                "{nodes}"
-            );
+            assert_eq!(super::scale(members), factor, "{members}");
         }
     }
 }
