@@ -81,15 +81,6 @@ pub enum End {
     Fatal(String),
 }
 
-/// What a read says of the leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contact {
-    /// Whether there is one.
-    pub known: bool,
-    /// Milliseconds since it was heard; zero on the leader itself.
-    pub last_contact_ms: u64,
-}
-
 impl Shared {
     /// The configuration.
     pub fn config(&self) -> Arc<Config> {
@@ -116,24 +107,6 @@ impl Shared {
         let mut ending = self.ending.subscribe();
         // An error means that there is no agent any more.
         let _ = ending.wait_for(|e| *e).await;
-    }
-
-    /// Whether and when the leader was heard.
-    pub fn leader_contact(&self) -> Contact {
-        match self.store.consensus() {
-            Some(consensus) if consensus.is_leader() => Contact {
-                known: true,
-                last_contact_ms: 0,
-            },
-            Some(consensus) => Contact {
-                known: consensus.status().leader.is_some(),
-                last_contact_ms: 0,
-            },
-            None => Contact {
-                known: false,
-                last_contact_ms: 0,
-            },
-        }
     }
 
     /// The node's coordinate.
@@ -483,7 +456,7 @@ impl Agent {
         let shared = &self.shared;
         tracing::info!(target: "agent", "Requesting shutdown");
         shared.ending.send_replace(true);
-        shared.store.wake_all();
+        shared.store.end();
         shared.watches.end();
         shared.aliases.end();
         self.tasks.shutdown().await;

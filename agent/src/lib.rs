@@ -17,6 +17,7 @@ mod members;
 mod mesh;
 mod metrics;
 mod node_id;
+pub mod query;
 mod random;
 mod registrar;
 pub mod run;

@@ -3,12 +3,15 @@
 //! Write: a command is stamped, proposed, committed, applied; the next [`View`] is published and
 //! the watchers of what changed wake; then the writer is answered. Read: one atomic load.
 
+use crate::query::{Freshness, Query, ReadOptions};
 use crate::watch::{Watch, Watches};
 use arc_swap::ArcSwap;
 use lictor_raft::{Consensus, Consistency, ProposeError, Publish, ReadError};
 use lictor_state::{Changes, Command, Entry, Outcome, View, WatchKey};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::time::{Instant, sleep_until};
 
 /// Where the replicated state is read and written.
 #[derive(Clone)]
@@ -19,6 +22,29 @@ pub struct Store {
 struct Inner {
     published: Arc<Published>,
     consensus: OnceLock<Consensus>,
+    ending: AtomicBool,
+}
+
+/// What a read says of the leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contact {
+    /// Whether there is one.
+    pub known: bool,
+    /// Milliseconds since it was heard; zero on the leader itself.
+    pub last_contact_ms: u64,
+}
+
+/// The answer to a [`Query`].
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// Where its rows are; whatever else is there was not asked for.
+    pub view: Arc<View>,
+    /// Its index; never zero.
+    pub index: u64,
+    /// How fresh it is.
+    pub contact: Contact,
+    /// How it was read.
+    pub freshness: Freshness,
 }
 
 /// What consensus publishes to, and readers take from.
@@ -67,6 +93,7 @@ impl Store {
             inner: Arc::new(Inner {
                 published: Arc::new(published),
                 consensus: OnceLock::new(),
+                ending: AtomicBool::new(false),
             }),
         }
     }
@@ -96,9 +123,14 @@ impl Store {
         self.inner.published.watches.register(keys)
     }
 
-    /// Wakes all who wait: the agent ends.
-    pub fn wake_all(&self) {
+    /// The agent ends: all who wait are answered with what there is.
+    pub fn end(&self) {
+        self.inner.ending.store(true, Ordering::Release);
         self.inner.published.watches.wake_all();
+    }
+
+    fn is_ending(&self) -> bool {
+        self.inner.ending.load(Ordering::Acquire)
     }
 
     /// How many distinct things are waited for.
@@ -122,6 +154,73 @@ impl Store {
             }
             Err(ProposeError::Stopped) => Err(WriteError::Stopped),
             Err(_) => Err(WriteError::Unknown),
+        }
+    }
+
+    /// Reads. With an index it waits until that of the answer is above it, or the time is over.
+    pub async fn read(&self, query: &Query, options: &ReadOptions) -> Result<Answered, WriteError> {
+        let barrier = options.freshness.barrier().filter(|_| !options.cached);
+        if let Some(barrier) = barrier {
+            self.ready_for(barrier).await?;
+        }
+        if options.index == 0 {
+            return Ok(self.answered(query, options));
+        }
+        let deadline = Instant::now() + options.wait;
+        let mut watch = None;
+        let mut keys = Vec::new();
+        loop {
+            // What is waited for can change with the answer: the nodes shown, for example.
+            let now = query.keys(&self.view());
+            if watch.is_none() || now != keys {
+                watch = Some(self.watch(now.clone()));
+                keys = now;
+                // Registered first, read second: no change falls between.
+            }
+            let answer = self.answered(query, options);
+            if answer.index > options.index {
+                return Ok(answer);
+            }
+            // Who waits keeps no old state alive.
+            drop(answer);
+            let Some(watch) = watch.as_mut() else {
+                continue;
+            };
+            let over = tokio::select! {
+                () = watch.changed() => self.is_ending(),
+                () = sleep_until(deadline) => true,
+            };
+            if over {
+                if let Some(barrier) = barrier.filter(|_| !self.is_ending()) {
+                    self.ready_for(barrier).await?;
+                }
+                return Ok(self.answered(query, options));
+            }
+        }
+    }
+
+    fn answered(&self, query: &Query, options: &ReadOptions) -> Answered {
+        let view = self.view();
+        Answered {
+            index: query.index(&view).max(1),
+            view,
+            contact: self.contact(),
+            freshness: options.freshness,
+        }
+    }
+
+    /// Whether and when the leader was heard.
+    pub fn contact(&self) -> Contact {
+        match self.consensus() {
+            Some(consensus) if consensus.is_leader() => Contact {
+                known: true,
+                last_contact_ms: 0,
+            },
+            Some(consensus) => Contact {
+                known: consensus.status().leader.is_some(),
+                last_contact_ms: 0,
+            },
+            None => Contact::default(),
         }
     }
 

@@ -1,8 +1,9 @@
 //! The query string: parameters, and the options that every read understands.
 
 use super::{Call, HttpError};
-use lictor_raft::Consistency;
-use lictor_wire::GoDuration;
+use crate::agent::Shared;
+use crate::query::{Freshness, Narrow, ReadOptions};
+use lictor_wire::{GoDuration, Str};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -104,48 +105,6 @@ pub fn unescape(text: &str, plus: bool) -> Option<Cow<'_, str>> {
     }))
 }
 
-/// How a read wants its answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReadOptions {
-    /// Wait for an index above this; zero: do not wait.
-    pub index: u64,
-    /// How long at most.
-    pub wait: Duration,
-    /// How fresh the answer must be.
-    pub freshness: Freshness,
-}
-
-/// How fresh an answer must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
-    /// Any server's view.
-    Stale,
-    /// Linearizable.
-    Default,
-    /// Linearizable, with a round of messages for each read.
-    Consistent,
-}
-
-impl Freshness {
-    /// The word of `X-Consul-Effective-Consistency`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Freshness::Stale => "stale",
-            Freshness::Default => "leader",
-            Freshness::Consistent => "consistent",
-        }
-    }
-
-    /// What consensus must confirm; nothing for stale reads.
-    pub fn barrier(self) -> Option<Consistency> {
-        match self {
-            Freshness::Stale => None,
-            Freshness::Default => Some(Consistency::Default),
-            Freshness::Consistent => Some(Consistency::Consistent),
-        }
-    }
-}
-
 /// Limits of waiting, from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitLimits {
@@ -173,32 +132,38 @@ pub fn jittered(wait: Duration, limits: &WaitLimits) -> Duration {
     })
 }
 
-impl ReadOptions {
-    /// Reads the options. `discovery` is set for the catalog and health endpoints.
-    pub fn of(call: &Call, limits: &WaitLimits, discovery: bool) -> Result<ReadOptions, HttpError> {
-        let p = &call.params;
-        let wait = wait_time(p)?;
-        let index = match p.get("index") {
-            "" => 0,
-            text => text
-                .parse()
-                .map_err(|_| HttpError::bad_request("Invalid index"))?,
-        };
-        let freshness = freshness(p, limits, discovery)?;
-        if p.has("cached") && freshness == Freshness::Consistent {
-            return Err(HttpError::bad_request(
-                "Cannot specify ?cached with ?consistent, conflicting semantics.",
-            ));
-        }
-        if p.has("cached") {
-            cache_control(call)?;
-        }
-        Ok(ReadOptions {
-            index,
-            wait: jittered(wait, limits),
-            freshness,
-        })
+/// Reads the options of a read. `discovery` is set for the catalog and health endpoints.
+pub fn read_options(
+    call: &Call,
+    limits: &WaitLimits,
+    discovery: bool,
+) -> Result<ReadOptions, HttpError> {
+    let p = &call.params;
+    let asked = wait_time(p)?;
+    let index = match p.get("index") {
+        "" => 0,
+        text => text
+            .parse()
+            .map_err(|_| HttpError::bad_request("Invalid index"))?,
+    };
+    let (freshness, max_stale) = freshness(p, limits, discovery)?;
+    let cached = p.has("cached");
+    if cached && freshness == Freshness::Consistent {
+        return Err(HttpError::bad_request(
+            "Cannot specify ?cached with ?consistent, conflicting semantics.",
+        ));
     }
+    if cached {
+        cache_control(call)?;
+    }
+    Ok(ReadOptions {
+        index,
+        wait: jittered(asked, limits),
+        asked,
+        freshness,
+        cached,
+        max_stale,
+    })
 }
 
 /// `?wait=`; zero where it is absent.
@@ -211,7 +176,12 @@ pub fn wait_time(p: &Params) -> Result<Duration, HttpError> {
     }
 }
 
-fn freshness(p: &Params, limits: &WaitLimits, discovery: bool) -> Result<Freshness, HttpError> {
+fn freshness(
+    p: &Params,
+    limits: &WaitLimits,
+    discovery: bool,
+) -> Result<(Freshness, Duration), HttpError> {
+    let mut max_stale = Duration::ZERO;
     let mut stale = p.has("stale");
     let consistent = p.has("consistent");
     let mut said = stale || consistent || p.has("leader");
@@ -225,12 +195,14 @@ fn freshness(p: &Params, limits: &WaitLimits, discovery: bool) -> Result<Freshne
                 ))
             })?;
             if age.0 > 0 {
+                max_stale = age.to_std();
                 stale = true;
                 said = true;
             }
         }
     }
     if discovery && !said && !limits.discovery_max_stale.is_zero() {
+        max_stale = limits.discovery_max_stale;
         stale = true;
     }
     if stale && consistent {
@@ -238,11 +210,12 @@ fn freshness(p: &Params, limits: &WaitLimits, discovery: bool) -> Result<Freshne
             "Cannot specify ?stale with ?consistent, conflicting semantics.",
         ));
     }
-    Ok(match (stale, consistent) {
+    let freshness = match (stale, consistent) {
         (true, _) => Freshness::Stale,
         (_, true) => Freshness::Consistent,
         _ => Freshness::Default,
-    })
+    };
+    Ok((freshness, max_stale))
 }
 
 fn cache_control(call: &Call) -> Result<(), HttpError> {
@@ -260,14 +233,29 @@ fn cache_control(call: &Call) -> Result<(), HttpError> {
     Ok(())
 }
 
-/// `?node-meta=key:value`, which may be given several times.
-pub fn node_meta(p: &Params) -> Vec<(String, String)> {
-    p.all("node-meta")
-        .map(|pair| {
-            let (k, v) = pair.split_once(':').unwrap_or((pair, ""));
-            (k.to_owned(), v.to_owned())
-        })
-        .collect()
+/// Which rows are wanted, and in what order: `?node-meta=key:value` and `?tag=`, each of which may
+/// be given several times, `?filter=` and `?near=`.
+pub fn narrow(shared: &Shared, p: &Params) -> Narrow {
+    Narrow {
+        tags: p
+            .all("tag")
+            .filter(|t| !t.is_empty())
+            .map(Str::from)
+            .collect(),
+        meta: p
+            .all("node-meta")
+            .map(|pair| {
+                let (k, v) = pair.split_once(':').unwrap_or((pair, ""));
+                (k.into(), v.into())
+            })
+            .collect(),
+        filter: p.get("filter").into(),
+        near: match p.get("near") {
+            "_agent" => shared.node_name.clone(),
+            "_ip" => Str::new(),
+            name => name.into(),
+        },
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 mod apply;
 mod command;
+mod part;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -19,6 +20,7 @@ mod watch;
 
 pub use apply::State;
 pub use command::{Command, CoordinateUpdate, DecodeError, Entry, KvOp, KvVerb, Outcome};
+pub use part::Part;
 pub use snapshot::{
     FORMAT as SNAPSHOT_FORMAT, SnapshotError, read as read_snapshot, write as write_snapshot,
 };

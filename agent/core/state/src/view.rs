@@ -4,6 +4,7 @@
 //! all nodes lie in one map sorted by node, not in a map per node: ten thousand small maps would
 //! cost more than their contents.
 
+use crate::part::PartFacts;
 use imbl::{OrdMap, OrdSet};
 use lictor_wire::rows::{CheckServiceNode, CoordinateRow, NodeServices, ServiceNode};
 use lictor_wire::{Coordinate, HealthCheck, KvEntry, Node, NodeService, Session, Status, Str};
@@ -98,6 +99,8 @@ pub struct View {
     pub(crate) coordinates: OrdMap<Str, Arc<Coordinate>>,
     /// Mesh addresses by service: the last part of 240.0.0.0/4.
     pub(crate) virtual_ips: OrdMap<Str, u32>,
+    /// Set where this is not the whole state.
+    pub(crate) part: Option<Arc<PartFacts>>,
 }
 
 /// The entries of a three-part set that begin with these two parts.
