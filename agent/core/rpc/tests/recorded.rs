@@ -73,8 +73,7 @@ fn service() -> NodeService {
         address: "10.0.0.1".into(),
         port: 8080,
     };
-    let config =
-        serde_json::json!({"limits": {"max": 300, "rate": 1.5, "on": true, "of": ["a", null, -5]}});
+    let config = serde_json::json!({"limits": {"of": ["a", null, -5, 1.5, true, 300]}});
     NodeService {
         kind: "connect-proxy".into(),
         id: "web-1".into(),
