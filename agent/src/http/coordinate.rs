@@ -6,6 +6,7 @@ use super::read::{self, Read, body};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
 use crate::query::{Query, ReadOptions, What};
+use crate::writes;
 use bytes::Bytes;
 use http::StatusCode;
 use lictor_state::{CoordinateUpdate, View};
@@ -114,12 +115,7 @@ pub async fn update(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
     }
     read::own_datacenter(shared, call)?;
     let coord = r.coord.unwrap_or_default();
-    if !coord.is_compatible() {
-        return Err(HttpError::internal("incompatible coordinate"));
-    }
-    if !coord.is_valid() {
-        return Err(HttpError::internal("invalid coordinate"));
-    }
+    writes::coordinate(&coord).map_err(HttpError::internal)?;
     let update = CoordinateUpdate {
         node: r.node,
         coord,

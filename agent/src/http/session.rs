@@ -5,6 +5,7 @@ use super::read::{self, Read, body};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
 use crate::query::{Query, ReadOptions, What};
+use crate::writes;
 use lictor_state::{Command, View};
 use lictor_wire::gojson::{self, Mode};
 use lictor_wire::{GoDuration, Session, SessionBehavior, SessionRequest, Str};
@@ -12,8 +13,6 @@ use std::sync::Arc;
 
 /// Where a client says nothing.
 const LOCK_DELAY: GoDuration = GoDuration::from_secs(15);
-/// The longest time to live.
-const TTL_MAX: GoDuration = GoDuration::from_secs(86_400);
 
 /// `PUT /v1/session/create`
 pub async fn create(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
@@ -42,23 +41,12 @@ fn prepare(shared: &Shared, r: SessionRequest) -> Result<Session, HttpError> {
             )));
         }
     };
-    if !r.ttl.is_empty() {
-        let ttl = GoDuration::parse(&r.ttl)
-            .map_err(|e| HttpError::internal(format!("Session TTL '{}' invalid: {e}", r.ttl)))?;
-        let min = shared.live().session_ttl_min;
-        if ttl.0 != 0 && (ttl < min || ttl > TTL_MAX) {
-            return Err(HttpError::internal(format!(
-                "Invalid Session TTL '{}', must be between [{}={TTL_MAX}]",
-                ttl.0, min
-            )));
-        }
-    }
     // The old list, if given, stands in for the new one.
     let node_checks = match (r.node_checks, r.checks) {
         (Some(checks), _) | (None, Some(checks)) => checks,
         (None, None) => vec![Str::from("serfHealth")],
     };
-    Ok(Session {
+    let session = Session {
         id: crate::random::uuid(),
         name: r.name,
         node: if r.node.is_empty() {
@@ -73,7 +61,9 @@ fn prepare(shared: &Shared, r: SessionRequest) -> Result<Session, HttpError> {
         service_checks: r.service_checks,
         create_index: 0,
         modify_index: 0,
-    })
+    };
+    writes::session(&session, shared.live().session_ttl_min).map_err(HttpError::internal)?;
+    Ok(session)
 }
 
 fn need_id(call: &Call) -> Result<Str, HttpError> {
