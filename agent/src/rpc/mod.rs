@@ -11,6 +11,7 @@ mod internal;
 mod kv;
 mod operator;
 mod read;
+pub mod serve;
 mod session;
 mod status;
 #[cfg(test)]
