@@ -2,6 +2,7 @@
 
 use crate::aliases::Aliases;
 use crate::events::Events;
+use crate::gossip::{self, Gossip};
 use crate::http::{self, AnswerCache};
 use crate::leader::{self, Leader};
 use crate::live::Live;
@@ -18,6 +19,7 @@ use lictor_config::{Config, ListenAddr};
 use lictor_dns::{DnsServer, Responder};
 use lictor_net::{HttpServer, LimitValues, Limits, Listener};
 use lictor_raft::{Consensus, Options, ServerInfo, Storage};
+use lictor_state::{Command, CoordinateUpdate};
 use lictor_wire::{Coordinate, Status, Str, StrMap};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -53,6 +55,8 @@ pub struct Shared {
     pub answers: AnswerCache,
     /// User events.
     pub events: Events,
+    /// The pools that this agent is in.
+    pub gossip: Gossip,
     /// One anti-entropy round at a time.
     pub syncing: Mutex<()>,
     /// Limits of the HTTP listeners.
@@ -68,6 +72,8 @@ pub struct Shared {
     dns: OnceLock<Arc<Responder>>,
     https: OnceLock<Arc<lictor_net::Tls>>,
     watches: Watching,
+    /// Containers of a Docker daemon.
+    pub docker: crate::docker::Docker,
     /// Aliases of services on other nodes.
     pub aliases: Aliases,
 }
@@ -111,7 +117,22 @@ impl Shared {
 
     /// The node's coordinate.
     pub fn coordinate(&self) -> Coordinate {
-        Coordinate::default()
+        self.gossip.coordinate()
+    }
+
+    /// Tells the servers where this node is.
+    pub async fn send_coordinate(&self, coord: Coordinate) -> Result<(), String> {
+        let update = CoordinateUpdate {
+            node: self.node_name.clone(),
+            coord,
+        };
+        if self.store.is_leader() {
+            self.leader.coordinate(update);
+            return Ok(());
+        }
+        let command = Command::Coordinates(vec![update]);
+        let written = self.store.write(command).await;
+        written.map(drop).map_err(|e| e.to_string())
     }
 
     /// What this agent says of its node.
@@ -197,9 +218,23 @@ impl Shared {
 
     /// Leaves the cluster. A lone server has nobody to tell and keeps its data.
     pub async fn leave(&self) -> Result<(), String> {
-        tracing::info!(target: "agent.server", "server starting leave");
+        if self.config().server {
+            tracing::info!(target: "agent.server", "server starting leave");
+        } else {
+            tracing::info!(target: "agent.client", "client starting leave");
+        }
         self.left.store(true, Ordering::Relaxed);
+        self.gossip.leave().await;
         Ok(())
+    }
+
+    /// Ends the process with an error: the agent cannot go on.
+    pub fn end_fatal(&self, why: String) {
+        self.end.send_if_modified(|end| {
+            let first = end.is_none();
+            end.get_or_insert(End::Fatal(why));
+            first
+        });
     }
 
     /// Ends the process once the pending answers are out: a leave was asked for and is done.
@@ -281,6 +316,7 @@ impl Agent {
         if let Some(dir) = &durable {
             node_id::check_age(&config, dir, now)?;
         }
+        let sockets = gossip::open(&config).await?;
         let store = Store::new();
         let consensus = start_consensus(&config, &node_id, durable.as_deref(), &store).await?;
         store.attach(consensus.clone());
@@ -293,6 +329,8 @@ impl Agent {
         if let Some(dir) = &durable {
             node_id::note_alive(dir, now);
         }
+
+        let (gossip, inbox) = Gossip::start(&config, &node_id, durable.as_deref(), sockets)?;
 
         let node_name = Str::from(config.node_name.as_str());
         let local = Local::new(node_name.clone(), files);
@@ -316,6 +354,7 @@ impl Agent {
             metrics: Metrics::default(),
             answers: AnswerCache::default(),
             events: Events::default(),
+            gossip,
             syncing: Mutex::new(()),
             http_limits: http_limits.clone(),
             log,
@@ -328,6 +367,7 @@ impl Agent {
             dns: OnceLock::new(),
             https: OnceLock::new(),
             watches: Watching::default(),
+            docker: crate::docker::Docker::default(),
             aliases: Aliases::default(),
             config: ArcSwap::from_pointee(config),
         });
@@ -348,9 +388,13 @@ impl Agent {
             agent.stop(Duration::ZERO).await;
             return Err(error);
         }
+        agent.tasks.spawn(gossip::run(shared.clone(), inbox));
         agent.tasks.spawn(leader::run(shared.clone()));
         agent.tasks.spawn(local::sync::run(shared.clone()));
         agent.tasks.spawn(reap_services(shared.clone()));
+        if let Some(task) = crate::docker::start(&shared) {
+            agent.tasks.spawn(task);
+        }
         agent.tasks.spawn(watch_fatal(shared.clone(), consensus));
         if let Some(dir) = shared.data_dir.clone() {
             agent.tasks.spawn(note_alive_hourly(dir));
@@ -461,6 +505,7 @@ impl Agent {
         shared.aliases.end();
         self.tasks.shutdown().await;
         shared.checks.shutdown().await;
+        shared.gossip.stop().await;
         if let Some(consensus) = shared.store.consensus() {
             tracing::info!(target: "agent.server", "shutting down server");
             consensus.shutdown().await;
@@ -538,6 +583,7 @@ async fn start_consensus(
 fn check_options(config: &Config) -> lictor_check::Options {
     lictor_check::Options {
         output_max_size: config.check_output_max_size.max(1),
+        exec: Some(crate::docker::exec(config)),
         ..lictor_check::Options::default()
     }
 }
@@ -611,11 +657,12 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
         tracing::debug!(target: "agent", service = %id, "restored service definition");
         shared
             .local
-            .put_service(saved.service, saved.token, Source::Api);
+            .put_service(saved.service, saved.token, Source::of_word(&saved.source));
     }
     let now = unix_ms() / 1000;
     for saved in files.checks().map_err(failed)? {
         let id = saved.check.check_id.clone();
+        let source = Source::of_word(&saved.source);
         if shared.local.check(&id).is_some() {
             files.remove_check(&id);
             continue;
@@ -628,9 +675,7 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
         }
         let Some(kind) = saved.kind else {
             // The mark of maintenance stays what it was.
-            shared
-                .local
-                .put_check(check, None, saved.token, Source::Api);
+            shared.local.put_check(check, None, saved.token, source);
             continue;
         };
         check.status = Status::Critical;
@@ -639,7 +684,7 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
             check.status = state.status;
             check.output = state.output;
         }
-        registrar::add_check(shared, check, kind, saved.token, Source::Api);
+        registrar::add_check(shared, check, kind, saved.token, source);
     }
     Ok(())
 }

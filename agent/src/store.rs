@@ -4,16 +4,18 @@
 //! the watchers of what changed wake; then the writer is answered. Read: one atomic load.
 
 use crate::query::{Freshness, Query, ReadOptions};
+use crate::upstream::Upstream;
 use crate::watch::{Watch, Watches};
 use arc_swap::ArcSwap;
 use lictor_raft::{Consensus, Consistency, ProposeError, Publish, ReadError};
 use lictor_state::{Changes, Command, Entry, Outcome, View, WatchKey};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, sleep_until};
 
-/// Where the replicated state is read and written.
+/// Where the replicated state is read and written: on a server its consensus and the view that it
+/// publishes, on a client agent the servers.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -22,6 +24,7 @@ pub struct Store {
 struct Inner {
     published: Arc<Published>,
     consensus: OnceLock<Consensus>,
+    upstream: OnceLock<Upstream>,
     ending: AtomicBool,
 }
 
@@ -45,6 +48,17 @@ pub struct Answered {
     pub contact: Contact,
     /// How it was read.
     pub freshness: Freshness,
+    /// Where it was kept by this agent, for reads that allow that.
+    pub cache: Option<CacheNote>,
+}
+
+/// What is said of an answer that may have been kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheNote {
+    /// It was there already.
+    pub hit: bool,
+    /// Since when it may be out of date.
+    pub age: Duration,
 }
 
 /// What consensus publishes to, and readers take from.
@@ -67,8 +81,8 @@ impl Publish for Published {
     }
 }
 
-/// Why a write was not acknowledged.
-#[derive(Debug, thiserror::Error)]
+/// Why a read or write has no answer, or a write was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
     /// Nobody leads now. Nothing was written; try again.
@@ -80,6 +94,18 @@ pub enum WriteError {
     /// The agent is ending.
     #[error("the agent is shutting down")]
     Stopped,
+    /// This client agent knows of no server. Nothing was written.
+    #[error("No known Consul servers")]
+    NoServers,
+    /// This agent asks more of its servers than its configuration lets it. Nothing was written.
+    #[error("RPC rate limit exceeded")]
+    RateLimited,
+    /// A server refused, in its words.
+    #[error("rpc error making call: {0}")]
+    Remote(String),
+    /// The call to a server failed; a write may have taken place.
+    #[error("{0}")]
+    Rpc(String),
 }
 
 impl Store {
@@ -93,6 +119,7 @@ impl Store {
             inner: Arc::new(Inner {
                 published: Arc::new(published),
                 consensus: OnceLock::new(),
+                upstream: OnceLock::new(),
                 ending: AtomicBool::new(false),
             }),
         }
@@ -106,6 +133,16 @@ impl Store {
     /// Joins the store with the consensus that feeds it. Only the first call counts.
     pub fn attach(&self, consensus: Consensus) {
         self.inner.consensus.set(consensus).ok();
+    }
+
+    /// Joins the store of a client agent with its servers. Only the first call counts.
+    pub fn attach_upstream(&self, upstream: Upstream) {
+        self.inner.upstream.set(upstream).ok();
+    }
+
+    /// The servers of a client agent.
+    pub fn upstream(&self) -> Option<&Upstream> {
+        self.inner.upstream.get()
     }
 
     /// The consensus of a server.
@@ -140,6 +177,9 @@ impl Store {
 
     /// Writes.
     pub async fn write(&self, command: Command) -> Result<Outcome, WriteError> {
+        if let Some(upstream) = self.upstream() {
+            return upstream.write(command).await;
+        }
         let consensus = self.consensus().ok_or(WriteError::NoLeader)?;
         match consensus
             .propose(Entry {
@@ -157,8 +197,31 @@ impl Store {
         }
     }
 
-    /// Reads. With an index it waits until that of the answer is above it, or the time is over.
+    /// Reads. With an index it waits until that of the answer is above it, or the time is over. An
+    /// answer that is more stale than allowed is asked for once more, and fresh.
     pub async fn read(&self, query: &Query, options: &ReadOptions) -> Result<Answered, WriteError> {
+        let answered = self.read_once(query, options).await?;
+        let too_old = options.freshness == Freshness::Stale
+            && !options.max_stale.is_zero()
+            && u128::from(answered.contact.last_contact_ms) > options.max_stale.as_millis();
+        if !too_old {
+            return Ok(answered);
+        }
+        let fresh = ReadOptions {
+            freshness: Freshness::Default,
+            ..options.clone()
+        };
+        self.read_once(query, &fresh).await
+    }
+
+    async fn read_once(
+        &self,
+        query: &Query,
+        options: &ReadOptions,
+    ) -> Result<Answered, WriteError> {
+        if let Some(upstream) = self.upstream() {
+            return upstream.read(query, options).await;
+        }
         let barrier = options.freshness.barrier().filter(|_| !options.cached);
         if let Some(barrier) = barrier {
             self.ready_for(barrier).await?;
@@ -206,6 +269,7 @@ impl Store {
             view,
             contact: self.contact(),
             freshness: options.freshness,
+            cache: None,
         }
     }
 

@@ -62,7 +62,8 @@ fn own_datacenter(shared: &Shared, call: &Call, named: &Str) -> Result<(), HttpE
 
 /// `GET /v1/catalog/datacenters`
 pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    Ok(Reply::json(shared, call, &[&shared.datacenter]))
+    let all = crate::members::datacenters(shared);
+    Ok(Reply::json(shared, call, &all))
 }
 
 /// `GET /v1/catalog/nodes`

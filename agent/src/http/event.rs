@@ -29,7 +29,8 @@ pub async fn fire(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
     };
     shared
         .events
-        .fire(shared, event.clone())
+        .fire(shared, &event)
+        .await
         .map_err(HttpError::internal)?;
     Ok(Reply::json(shared, call, &event))
 }

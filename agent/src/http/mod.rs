@@ -4,6 +4,7 @@ mod answer;
 mod cache;
 mod catalog;
 mod coordinate;
+mod docker;
 mod error;
 mod event;
 pub mod filter;

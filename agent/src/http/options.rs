@@ -116,14 +116,19 @@ pub struct WaitLimits {
     pub discovery_max_stale: Duration,
 }
 
-/// The time to wait: default, cap and a random part of up to a sixteenth, so that those who began
-/// together do not return together.
-pub fn jittered(wait: Duration, limits: &WaitLimits) -> Duration {
-    let base = if wait.is_zero() {
+/// The time to wait: default and cap.
+pub fn capped(wait: Duration, limits: &WaitLimits) -> Duration {
+    if wait.is_zero() {
         limits.default
     } else {
         wait.min(limits.max)
-    };
+    }
+}
+
+/// The time to wait with a random part of up to a sixteenth, so that those who began together do
+/// not return together.
+pub fn jittered(wait: Duration, limits: &WaitLimits) -> Duration {
+    let base = capped(wait, limits);
     let spread = u64::try_from(base.as_millis() / 16).unwrap_or(0);
     base + Duration::from_millis(if spread == 0 {
         0
@@ -153,16 +158,20 @@ pub fn read_options(
             "Cannot specify ?cached with ?consistent, conflicting semantics.",
         ));
     }
-    if cached {
-        cache_control(call)?;
-    }
+    let control = if cached {
+        cache_control(call)?
+    } else {
+        CacheControl::default()
+    };
     Ok(ReadOptions {
         index,
         wait: jittered(asked, limits),
-        asked,
+        asked: capped(asked, limits),
         freshness,
         cached,
         max_stale,
+        max_age: control.max_age,
+        stale_if_error: control.stale_if_error,
     })
 }
 
@@ -218,19 +227,38 @@ fn freshness(
     Ok((freshness, max_stale))
 }
 
-fn cache_control(call: &Call) -> Result<(), HttpError> {
+/// What `Cache-Control` says to the agent's cache.
+#[derive(Default)]
+struct CacheControl {
+    max_age: Option<Duration>,
+    stale_if_error: Duration,
+}
+
+fn cache_control(call: &Call) -> Result<CacheControl, HttpError> {
+    let mut out = CacheControl::default();
     let Some(header) = call.header("cache-control") else {
-        return Ok(());
+        return Ok(out);
     };
     for part in header.split(',').map(str::trim) {
+        if part == "must-revalidate" {
+            out.max_age = Some(Duration::ZERO);
+        }
         let Some((name, value)) = part.split_once('=') else {
             continue;
         };
-        if matches!(name, "max-age" | "stale-if-error") && value.parse::<u64>().is_err() {
-            return Err(HttpError::bad_request("Invalid Cache-Control header."));
+        if !matches!(name, "max-age" | "stale-if-error") {
+            continue;
+        }
+        let seconds = value
+            .parse::<u32>()
+            .map_err(|_| HttpError::bad_request("Invalid Cache-Control header."))?;
+        let value = Duration::from_secs(seconds.into());
+        match name {
+            "max-age" => out.max_age = Some(value),
+            _ => out.stale_if_error = value,
         }
     }
-    Ok(())
+    Ok(out)
 }
 
 /// Which rows are wanted, and in what order: `?node-meta=key:value` and `?tag=`, each of which may

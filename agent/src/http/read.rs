@@ -4,12 +4,13 @@ use super::answer::{Reply, encode};
 use super::{Call, HttpError};
 use crate::agent::Shared;
 use crate::query::{Freshness, Query, ReadOptions};
-use crate::store::Answered;
+use crate::store::{Answered, CacheNote};
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use lictor_state::View;
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What was found.
 pub enum Found {
@@ -56,7 +57,12 @@ pub async fn run(
         shared.metrics.queries_blocking(1);
         scopeguard(|| shared.metrics.queries_blocking(-1))
     });
-    let answered = shared.store.read(read.query, options).await?;
+    let answered = match shared.store.read(read.query, options).await {
+        Ok(answered) => answered,
+        // The headers of a list are there even where the list is not.
+        Err(error) if read.names_consistency => return Ok(failed(error.into())),
+        Err(error) => return Err(error.into()),
+    };
     respond(shared, call, options, read, &answered)
 }
 
@@ -79,7 +85,9 @@ fn respond(
 ) -> Result<Reply, HttpError> {
     let (view, index) = (&*answered.view, answered.index);
     let mut hit = false;
-    let found = if read.shareable && read.query.narrow.near.is_empty() {
+    // What was read for this request alone will not be asked for again.
+    let once = view.is_part() && options.index == 0 && answered.cache.is_none();
+    let found = if read.shareable && read.query.narrow.near.is_empty() && !once {
         let request = request_key(call);
         match shared.answers.find(&request, view.epoch(), index) {
             Some(body) => {
@@ -127,13 +135,20 @@ fn respond(
             h.insert(TRANSLATE.clone(), HeaderValue::from_static("true"));
         }
     }
-    if options.cached {
-        h.insert(
-            CACHE.clone(),
-            HeaderValue::from_static(if hit { "HIT" } else { "MISS" }),
-        );
-        if hit {
-            h.insert(http::header::AGE, HeaderValue::from_static("0"));
+    let note = answered.cache.or_else(|| {
+        (options.cached && !view.is_part()).then_some(CacheNote {
+            hit,
+            age: Duration::ZERO,
+        })
+    });
+    if let Some(note) = note {
+        let word = if note.hit { "HIT" } else { "MISS" };
+        h.insert(CACHE.clone(), HeaderValue::from_static(word));
+        if note.hit {
+            h.insert(
+                http::header::AGE,
+                HeaderValue::from(note.age.as_secs_f64().round() as u64),
+            );
         }
     }
     Ok(reply)

@@ -241,7 +241,7 @@ pub struct ReadOptions {
     pub index: u64,
     /// How long at most, with its random part.
     pub wait: Duration,
-    /// How long the client would wait; zero: it did not say.
+    /// How long at most, without the random part.
     pub asked: Duration,
     /// How fresh the answer must be.
     pub freshness: Freshness,
@@ -249,6 +249,10 @@ pub struct ReadOptions {
     pub cached: bool,
     /// A stale answer may be this old, else it is asked for once more and fresh; zero: however old.
     pub max_stale: Duration,
+    /// An answer that was read before and may be out of date for longer than this is read anew.
+    pub max_age: Option<Duration>,
+    /// Where reading anew fails, an answer that is out of date for no longer than this will do.
+    pub stale_if_error: Duration,
 }
 
 impl ReadOptions {
@@ -261,6 +265,8 @@ impl ReadOptions {
             freshness,
             cached: false,
             max_stale: Duration::ZERO,
+            max_age: None,
+            stale_if_error: Duration::ZERO,
         }
     }
 }

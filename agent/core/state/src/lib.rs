@@ -9,6 +9,7 @@
 //! its answer may have changed (Consul's documentation of blocking queries).
 
 mod apply;
+mod autopilot;
 mod command;
 mod part;
 mod snapshot;
@@ -19,6 +20,7 @@ mod view;
 mod watch;
 
 pub use apply::State;
+pub use autopilot::{AutopilotChange, AutopilotConfig, AutopilotRule};
 pub use command::{Command, CoordinateUpdate, DecodeError, Entry, KvOp, KvVerb, Outcome};
 pub use part::Part;
 pub use snapshot::{

@@ -4,6 +4,7 @@
 //! neither needs the whole in memory twice. Rows are MessagePack maps with named fields: a newer
 //! version may add fields, and reads what an older one wrote.
 
+use crate::autopilot::AutopilotConfig;
 use crate::view::{TableIndexes, View, fold};
 use lictor_wire::{Coordinate, HealthCheck, KvEntry, Node, NodeService, Session, Str};
 use serde::{Serialize, de::DeserializeOwned};
@@ -76,6 +77,8 @@ struct Head {
     service_extinction: u64,
     node_extinction: u64,
     connect_removal: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    autopilot: Option<AutopilotConfig>,
 }
 
 /// The checksum of a section covers its kind and its count, then every row with its length.
@@ -143,6 +146,7 @@ pub fn write<W: Write>(view: &View, out: &mut W) -> Result<(), SnapshotError> {
         service_extinction: t.service_extinction,
         node_extinction: t.node_extinction,
         connect_removal: t.connect_removal,
+        autopilot: view.autopilot().cloned(),
     };
     sink.section(HEAD, 1, std::iter::once(head))?;
     sink.section(NODES, view.nodes.len(), view.nodes.values())?;
@@ -257,6 +261,7 @@ pub fn read<R: Read>(input: &mut R, epoch: u64) -> Result<View, SnapshotError> {
                     node_extinction: h.node_extinction,
                     connect_removal: h.connect_removal,
                 };
+                v.autopilot = h.autopilot.map(Arc::new);
             })?,
             NODES => source.rows(count, |row: Node| v.put_node(Arc::new(row)))?,
             SERVICES => source.rows(count, |(node, row): (Str, NodeService)| {
