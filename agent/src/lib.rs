@@ -5,6 +5,7 @@
 
 pub mod agent;
 mod aliases;
+pub mod cluster;
 pub mod command;
 mod dns;
 mod docker;

@@ -70,7 +70,7 @@ pub fn servers(shared: &Shared) -> Vec<ServerMember> {
     members.values().filter_map(server).filter(ours).collect()
 }
 
-/// The datacenters that this agent knows, the own one first, then by name.
+/// The datacenters that this agent knows, in no order that means anything.
 pub fn datacenters(shared: &Shared) -> Vec<Str> {
     let members = shared.gossip.wan_members();
     let mut all: Vec<Str> = members

@@ -7,6 +7,7 @@ mod exec;
 mod gossip;
 mod info;
 mod keygen;
+mod keyring;
 mod kv;
 mod lock;
 mod maint;
@@ -30,6 +31,7 @@ pub(crate) static ALL: &[Entry] = &[
     entry::<info::Info>(),
     entry::<gossip::Join>(),
     entry::<keygen::Keygen>(),
+    entry::<keyring::Keyring>(),
     entry::<kv::Delete>(),
     entry::<kv::Export>(),
     entry::<kv::Get>(),

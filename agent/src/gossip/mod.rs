@@ -7,10 +7,12 @@
 //! | [`settings`] | configuration and tags as the core wants them |
 //! | [`join`] | joining by address, again and again where asked for |
 //! | [`flood`] | servers of a datacenter in the WAN pool |
+//! | [`distance`] | datacenters by their distance |
 //! | [`events`] | user events on their way in and out |
 //! | [`keys`], [`keyring`] | encryption: rotation, and the files |
 //! | [`files`], [`notes`] | snapshots, the log |
 
+pub mod distance;
 pub mod driver;
 mod events;
 mod files;

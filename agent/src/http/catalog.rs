@@ -62,7 +62,10 @@ fn own_datacenter(shared: &Shared, call: &Call, named: &Str) -> Result<(), HttpE
 
 /// `GET /v1/catalog/datacenters`
 pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    let all = crate::members::datacenters(shared);
+    let all = match shared.store.upstream() {
+        Some(upstream) => upstream.datacenters().await?,
+        None => crate::gossip::distance::by_distance(shared).await,
+    };
     Ok(Reply::json(shared, call, &all))
 }
 

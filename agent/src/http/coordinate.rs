@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use lictor_state::{CoordinateUpdate, View};
 use lictor_wire::Str;
+use lictor_wire::rows::CoordinateRow;
 use std::sync::Arc;
 
 fn enabled(shared: &Shared) -> Result<(), HttpError> {
@@ -26,12 +27,33 @@ fn enabled(shared: &Shared) -> Result<(), HttpError> {
 /// `GET /v1/coordinate/datacenters`
 pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     enabled(shared)?;
-    let own = serde_json::json!([{
-        "Datacenter": shared.datacenter,
-        "AreaID": "wan",
-        "Coordinates": [{ "Node": shared.node_name, "Segment": "", "Coord": shared.coordinate() }],
-    }]);
-    Ok(Reply::json(shared, call, &own))
+    if let Some(upstream) = shared.store.upstream() {
+        let all = upstream.datacenter_coordinates().await?;
+        let rows: Vec<serde_json::Value> = all
+            .into_iter()
+            .map(|dc| {
+                let rows = dc.coordinates.into_iter().map(CoordinateRow::from);
+                serde_json::json!({
+                    "Datacenter": dc.datacenter,
+                    "AreaID": dc.area_id,
+                    "Coordinates": rows.collect::<Vec<_>>(),
+                })
+            })
+            .collect();
+        return Ok(Reply::json(shared, call, &rows));
+    }
+    let known = crate::gossip::distance::datacenters(shared).await;
+    let rows: Vec<_> = known
+        .iter()
+        .map(|(datacenter, servers)| {
+            serde_json::json!({
+                "Datacenter": datacenter,
+                "AreaID": "wan",
+                "Coordinates": servers,
+            })
+        })
+        .collect();
+    Ok(Reply::json(shared, call, &rows))
 }
 
 /// `GET /v1/coordinate/nodes`
@@ -94,9 +116,10 @@ pub async fn update(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
     read::own_datacenter(shared, call)?;
     let coord = r.coord.unwrap_or_default();
     writes::coordinate(&coord).map_err(HttpError::internal)?;
-    shared.leader.coordinate(CoordinateUpdate {
+    let update = CoordinateUpdate {
         node: r.node,
         coord,
-    });
+    };
+    shared.update_coordinate(update).await?;
     Ok(Reply::empty())
 }

@@ -11,6 +11,7 @@ pub mod filter;
 mod health;
 mod kv;
 mod local;
+mod operator;
 mod options;
 mod read;
 mod route;

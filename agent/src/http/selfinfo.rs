@@ -81,7 +81,7 @@ async fn stats(shared: &Shared) -> Value {
     let wan = serf_stats(shared.gossip.wan()).await;
     let datacenters = members::datacenters(shared).len();
     let process = lictor_host::process_stats();
-    json!({
+    let mut out = json!({
         "agent": {
             "check_monitors": monitors.to_string(), "check_ttls": ttls.to_string(),
             "checks": checks.to_string(), "services": services.to_string(),
@@ -110,15 +110,18 @@ async fn stats(shared: &Shared) -> Value {
             "os": std::env::consts::OS, "version": concat!("rust-", env!("CARGO_PKG_RUST_VERSION")),
         },
         "serf_lan": lan,
-        "serf_wan": wan,
-    })
+    });
+    if let Some(out) = out.as_object_mut().filter(|_| !wan.is_null()) {
+        out.insert("serf_wan".into(), wan);
+    }
+    out
 }
 
 /// How a pool stands, in Serf's words.
 async fn serf_stats(pool: Option<&crate::gossip::driver::Pool>) -> Value {
     let stats = match pool {
         Some(pool) => pool.with(|core, _| core.stats()).await.unwrap_or_default(),
-        None => return json!({}),
+        None => return Value::Null,
     };
     json!({
         "coordinate_resets": stats.coordinate_resets.to_string(),

@@ -4,9 +4,9 @@ use super::options::read_options;
 use super::read::{self, Read, body};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
-use crate::query::{Freshness, Query, ReadOptions, What};
+use crate::query::{Query, ReadOptions, What};
 use crate::writes;
-use lictor_state::{Command, Outcome, View};
+use lictor_state::{Command, View};
 use lictor_wire::gojson::{self, Mode};
 use lictor_wire::{GoDuration, Session, SessionBehavior, SessionRequest, Str};
 use std::sync::Arc;
@@ -24,15 +24,10 @@ pub async fn create(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
         gojson::decode(&body, Mode::Lenient, "structs.Session").map_err(HttpError::decode)?
     };
     let session = prepare(shared, r)?;
-    let id = session.id.clone();
     shared.metrics.count("session.apply");
-    match shared
-        .store
-        .write(Command::SessionCreate(Box::new(session)))
-        .await?
-    {
-        Outcome::Refused(text) => Err(HttpError::internal(format!("apply failed: {text}"))),
-        _ => Ok(Reply::json(shared, call, &serde_json::json!({ "ID": id }))),
+    match shared.store.create_session(session).await? {
+        Ok(id) => Ok(Reply::json(shared, call, &serde_json::json!({ "ID": id }))),
+        Err(text) => Err(HttpError::internal(format!("apply failed: {text}"))),
     }
 }
 
@@ -92,14 +87,8 @@ pub async fn destroy(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Htt
 pub async fn renew(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     read::own_datacenter(shared, call)?;
     let id = need_id(call)?;
-    let query = Query::from(What::Session { id: id.clone() });
-    let options = ReadOptions::now(Freshness::Default);
-    let found = shared.store.read(&query, &options).await?;
-    match found.view.session(&id) {
-        Some(session) => {
-            shared.leader.session_renewed(session);
-            Ok(Reply::json(shared, call, &[session]))
-        }
+    match crate::leader::renew_session(shared, &id).await? {
+        Some(session) => Ok(Reply::json(shared, call, &[session])),
         None => Err(HttpError::not_found(format!("Session id '{id}' not found"))),
     }
 }

@@ -77,10 +77,9 @@ async fn reading(shared: &Arc<Shared>, call: &Call, txn: Txn) -> Result<Reply, H
     static LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
     let options = read_options(call, &shared.live().wait, false)?;
     read::own_datacenter(shared, call)?;
-    read::barrier(shared, options.freshness).await?;
     let (outcome, meta) = if txn.errors.is_empty() {
-        let contact = shared.store.contact();
-        let outcome = shared.store.view().txn_read(&txn.ops);
+        let read = shared.store.txn_read(&txn.ops, options.freshness);
+        let (outcome, contact) = read.await?;
         (
             outcome,
             Meta {
