@@ -21,7 +21,7 @@ fn agent(args: &[String], program: &str) -> i32 {
     let flags = match parse_agent_flags(args) {
         Ok(flags) => flags,
         Err(FlagError::Help) => {
-            println!("{}", flags::help());
+            println!("{}", flags::help(program));
             return 0;
         }
         Err(error) => {
@@ -29,6 +29,10 @@ fn agent(args: &[String], program: &str) -> i32 {
             return 1;
         }
     };
+    if let Err(text) = crate::random::available() {
+        eprintln!("==> {text}");
+        return 1;
+    }
     let loader = Loader::new(flags);
     match loader.load() {
         Ok(loaded) => run::run(loaded, loader, program),
