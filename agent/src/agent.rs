@@ -2,6 +2,7 @@
 
 use crate::aliases::Aliases;
 use crate::events::Events;
+use crate::gossip::{self, Gossip};
 use crate::http::{self, AnswerCache};
 use crate::leader::{self, Leader};
 use crate::live::Live;
@@ -18,6 +19,7 @@ use lictor_config::{Config, ListenAddr};
 use lictor_dns::{DnsServer, Responder};
 use lictor_net::{HttpServer, LimitValues, Limits, Listener};
 use lictor_raft::{Consensus, Options, ServerInfo, Storage};
+use lictor_state::{Command, CoordinateUpdate};
 use lictor_wire::{Coordinate, Status, Str, StrMap};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -53,6 +55,8 @@ pub struct Shared {
     pub answers: AnswerCache,
     /// User events.
     pub events: Events,
+    /// The pools that this agent is in.
+    pub gossip: Gossip,
     /// One anti-entropy round at a time.
     pub syncing: Mutex<()>,
     /// Limits of the HTTP listeners.
@@ -83,15 +87,6 @@ pub enum End {
     Fatal(String),
 }
 
-/// What a read says of the leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contact {
-    /// Whether there is one.
-    pub known: bool,
-    /// Milliseconds since it was heard; zero on the leader itself.
-    pub last_contact_ms: u64,
-}
-
 impl Shared {
     /// The configuration.
     pub fn config(&self) -> Arc<Config> {
@@ -120,27 +115,24 @@ impl Shared {
         let _ = ending.wait_for(|e| *e).await;
     }
 
-    /// Whether and when the leader was heard.
-    pub fn leader_contact(&self) -> Contact {
-        match self.store.consensus() {
-            Some(consensus) if consensus.is_leader() => Contact {
-                known: true,
-                last_contact_ms: 0,
-            },
-            Some(consensus) => Contact {
-                known: consensus.status().leader.is_some(),
-                last_contact_ms: 0,
-            },
-            None => Contact {
-                known: false,
-                last_contact_ms: 0,
-            },
-        }
-    }
-
     /// The node's coordinate.
     pub fn coordinate(&self) -> Coordinate {
-        Coordinate::default()
+        self.gossip.coordinate()
+    }
+
+    /// Tells the servers where this node is.
+    pub async fn send_coordinate(&self, coord: Coordinate) -> Result<(), String> {
+        let update = CoordinateUpdate {
+            node: self.node_name.clone(),
+            coord,
+        };
+        if self.store.is_leader() {
+            self.leader.coordinate(update);
+            return Ok(());
+        }
+        let command = Command::Coordinates(vec![update]);
+        let written = self.store.write(command).await;
+        written.map(drop).map_err(|e| e.to_string())
     }
 
     /// What this agent says of its node.
@@ -226,9 +218,23 @@ impl Shared {
 
     /// Leaves the cluster. A lone server has nobody to tell and keeps its data.
     pub async fn leave(&self) -> Result<(), String> {
-        tracing::info!(target: "agent.server", "server starting leave");
+        if self.config().server {
+            tracing::info!(target: "agent.server", "server starting leave");
+        } else {
+            tracing::info!(target: "agent.client", "client starting leave");
+        }
         self.left.store(true, Ordering::Relaxed);
+        self.gossip.leave().await;
         Ok(())
+    }
+
+    /// Ends the process with an error: the agent cannot go on.
+    pub fn end_fatal(&self, why: String) {
+        self.end.send_if_modified(|end| {
+            let first = end.is_none();
+            end.get_or_insert(End::Fatal(why));
+            first
+        });
     }
 
     /// Ends the process once the pending answers are out: a leave was asked for and is done.
@@ -310,6 +316,7 @@ impl Agent {
         if let Some(dir) = &durable {
             node_id::check_age(&config, dir, now)?;
         }
+        let sockets = gossip::open(&config).await?;
         let store = Store::new();
         let consensus = start_consensus(&config, &node_id, durable.as_deref(), &store).await?;
         store.attach(consensus.clone());
@@ -322,6 +329,8 @@ impl Agent {
         if let Some(dir) = &durable {
             node_id::note_alive(dir, now);
         }
+
+        let (gossip, inbox) = Gossip::start(&config, &node_id, durable.as_deref(), sockets)?;
 
         let node_name = Str::from(config.node_name.as_str());
         let local = Local::new(node_name.clone(), files);
@@ -345,6 +354,7 @@ impl Agent {
             metrics: Metrics::default(),
             answers: AnswerCache::default(),
             events: Events::default(),
+            gossip,
             syncing: Mutex::new(()),
             http_limits: http_limits.clone(),
             log,
@@ -378,6 +388,7 @@ impl Agent {
             agent.stop(Duration::ZERO).await;
             return Err(error);
         }
+        agent.tasks.spawn(gossip::run(shared.clone(), inbox));
         agent.tasks.spawn(leader::run(shared.clone()));
         agent.tasks.spawn(local::sync::run(shared.clone()));
         agent.tasks.spawn(reap_services(shared.clone()));
@@ -489,11 +500,12 @@ impl Agent {
         let shared = &self.shared;
         tracing::info!(target: "agent", "Requesting shutdown");
         shared.ending.send_replace(true);
-        shared.store.wake_all();
+        shared.store.end();
         shared.watches.end();
         shared.aliases.end();
         self.tasks.shutdown().await;
         shared.checks.shutdown().await;
+        shared.gossip.stop().await;
         if let Some(consensus) = shared.store.consensus() {
             tracing::info!(target: "agent.server", "shutting down server");
             consensus.shutdown().await;

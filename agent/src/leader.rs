@@ -87,7 +87,7 @@ pub async fn run(shared: Arc<Shared>) {
         let leads = leadership.borrow_and_update().is_leader;
         if leads {
             tracing::info!(target: "agent.server", "cluster leadership acquired");
-            tracing::info!(target: "agent.server", payload = %shared.node_name, "New leader elected");
+            crate::gossip::new_leader(&shared).await;
             tokio::select! {
                 () = lead(&shared) => {}
                 () = lost(&mut leadership) => tracing::warn!(target: "agent.server", "cluster leadership lost"),

@@ -66,16 +66,13 @@ fn supported(config: &Config) -> Result<(), String> {
     if !config.bootstrap && !config.dev_mode {
         return not("a server without bootstrap_expect = 1");
     }
-    for (key, addresses) in [
+    for (key, join) in [
         ("retry_join", &config.retry_join_lan),
         ("retry_join_wan", &config.retry_join_wan),
     ] {
-        if !addresses.addresses.is_empty() {
-            return not(key);
+        if join.addresses.iter().any(|a| a.starts_with("provider=")) {
+            return not(&format!("{key} with provider=..."));
         }
-    }
-    if config.encrypt.is_some() {
-        return not("encrypt");
     }
     let unread = [
         (
@@ -348,7 +345,12 @@ fn banner(config: &Config, node_id: &str) {
         ),
         (
             "Build Date",
-            format!("'{}'", "1970-01-01 00:00:01 +0000 UTC"),
+            format!(
+                "'{}'",
+                version::BUILD_DATE
+                    .replace('T', " ")
+                    .replace('Z', " +0000 UTC")
+            ),
         ),
         ("Node ID", format!("'{node_id}'")),
         ("Node name", format!("'{}'", config.node_name)),

@@ -158,9 +158,9 @@ impl Config {
             fixed "protocol": protocol;
             fixed "raft_logstore.backend": raft_logstore_backend;
             fixed "raft_protocol": raft_protocol;
-            live "raft_snapshot_interval": raft_snapshot_interval;
-            live "raft_snapshot_threshold": raft_snapshot_threshold;
-            live "raft_trailing_logs": raft_trailing_logs;
+            fixed "raft_snapshot_interval": raft_snapshot_interval;
+            fixed "raft_snapshot_threshold": raft_snapshot_threshold;
+            fixed "raft_trailing_logs": raft_trailing_logs;
             fixed "rejoin_after_leave": rejoin_after_leave;
             fixed "retry_join": retry_join_lan;
             fixed "retry_join_wan": retry_join_wan;

@@ -22,6 +22,9 @@ impl Delegate for Stub {
             _ => Ok(()),
         }
     }
+    fn admit_asker(&mut self, _nodes: &[NodeState]) -> Result<(), String> {
+        Ok(())
+    }
     fn admit_merge(&mut self, nodes: &[NodeState]) -> Result<(), String> {
         if nodes
             .iter()
@@ -126,7 +129,7 @@ impl World {
             true,
             nonces,
         );
-        let mut list = Memberlist::new(config, identity, codec, rng, Time::ZERO);
+        let mut list = Memberlist::new(config, identity, codec, rng);
         let mut stub = Stub::default();
         list.start(&mut stub, Time::ZERO, Arc::from([]));
         stub.log.clear();
