@@ -6,6 +6,7 @@ use crate::cluster::identity::Identity as ClusterIdentity;
 use crate::cluster::links::{Links, RaftLinks};
 use crate::cluster::{self, Cluster};
 use crate::events::Events;
+use crate::gossip::{self, Gossip};
 use crate::http::{self, AnswerCache};
 use crate::leader::{self, Leader};
 use crate::live::Live;
@@ -13,7 +14,8 @@ use crate::load::Loader;
 use crate::local::plan::Identity;
 use crate::local::{self, Files, Local, Source};
 use crate::metrics::Metrics;
-use crate::store::{Store, unix_ms};
+use crate::store::{Store, WriteError, unix_ms};
+use crate::upstream::Upstream;
 use crate::watches::Watching;
 use crate::{node_id, registrar};
 use arc_swap::ArcSwap;
@@ -22,6 +24,7 @@ use lictor_config::{Config, ListenAddr};
 use lictor_dns::{DnsServer, Responder};
 use lictor_net::{HttpServer, LimitValues, Limits, Listener};
 use lictor_raft::{Consensus, Options, ServerInfo, Storage};
+use lictor_state::{Command, CoordinateUpdate};
 use lictor_wire::{Coordinate, Status, Str, StrMap};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -59,6 +62,8 @@ pub struct Shared {
     pub answers: AnswerCache,
     /// User events.
     pub events: Events,
+    /// The pools that this agent is in.
+    pub gossip: Gossip,
     /// One anti-entropy round at a time.
     pub syncing: Mutex<()>,
     /// Limits of the HTTP listeners.
@@ -76,6 +81,8 @@ pub struct Shared {
     dns: OnceLock<Arc<Responder>>,
     https: OnceLock<Arc<lictor_net::Tls>>,
     watches: Watching,
+    /// Containers of a Docker daemon.
+    pub docker: crate::docker::Docker,
     /// Aliases of services on other nodes.
     pub aliases: Aliases,
 }
@@ -87,15 +94,6 @@ pub enum End {
     Left,
     /// It cannot go on.
     Fatal(String),
-}
-
-/// What a read says of the leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contact {
-    /// Whether there is one.
-    pub known: bool,
-    /// Milliseconds since it was heard; zero on the leader itself.
-    pub last_contact_ms: u64,
 }
 
 impl Shared {
@@ -126,24 +124,34 @@ impl Shared {
         let _ = ending.wait_for(|e| *e).await;
     }
 
-    /// Whether and when the leader was heard.
-    pub fn leader_contact(&self) -> Contact {
-        let Some(consensus) = self.store.consensus() else {
-            return Contact {
-                known: false,
-                last_contact_ms: 0,
-            };
-        };
-        let heard = consensus.last_contact().unwrap_or_default();
-        Contact {
-            known: consensus.leader().is_some(),
-            last_contact_ms: u64::try_from(heard.as_millis()).unwrap_or(u64::MAX),
-        }
-    }
-
     /// The node's coordinate.
     pub fn coordinate(&self) -> Coordinate {
-        Coordinate::default()
+        self.gossip.coordinate()
+    }
+
+    /// Tells the servers where this node is.
+    pub async fn send_coordinate(self: &Arc<Shared>, coord: Coordinate) -> Result<(), String> {
+        let update = CoordinateUpdate {
+            node: self.node_name.clone(),
+            coord,
+        };
+        let sent = self.update_coordinate(update).await;
+        sent.map_err(|e| e.to_string())
+    }
+
+    /// Tells the servers where a node is. They write it some seconds later.
+    pub async fn update_coordinate(
+        self: &Arc<Shared>,
+        update: CoordinateUpdate,
+    ) -> Result<(), WriteError> {
+        if self.store.upstream().is_some() {
+            let command = Command::Coordinates(vec![update]);
+            return self.store.write(command).await.map(drop);
+        }
+        let ask = cluster::wire::Ask::Coordinate(update);
+        let limit = cluster::forward::ANSWER;
+        let asked = cluster::forward::ask_leader(self, &ask, limit).await;
+        asked.map(drop)
     }
 
     /// What this agent says of its node.
@@ -207,6 +215,9 @@ impl Shared {
         load_definitions(self, &new)?;
         self.live.store(Arc::new(Live::of(&new)));
         self.http_limits.set(http_limits(&new));
+        if let Some(upstream) = self.store.upstream() {
+            upstream.configure(&new);
+        }
         self.rpc_limits.set(cluster::listen::limits(&new));
         self.log.set_level(log_level(&new));
         self.local
@@ -230,11 +241,25 @@ impl Shared {
 
     /// Leaves the cluster. A lone server has nobody to tell and keeps its data.
     pub async fn leave(self: &Arc<Shared>) -> Result<(), String> {
-        tracing::info!(target: "agent.server", "server starting leave");
+        if self.config().server {
+            tracing::info!(target: "agent.server", "server starting leave");
+        } else {
+            tracing::info!(target: "agent.client", "client starting leave");
+        }
         cluster::leave::before_gossip(self).await;
-        cluster::leave::after_gossip(self).await;
         self.left.store(true, Ordering::Relaxed);
+        self.gossip.leave().await;
+        cluster::leave::after_gossip(self).await;
         Ok(())
+    }
+
+    /// Ends the process with an error: the agent cannot go on.
+    pub fn end_fatal(&self, why: String) {
+        self.end.send_if_modified(|end| {
+            let first = end.is_none();
+            end.get_or_insert(End::Fatal(why));
+            first
+        });
     }
 
     /// Ends the process once the pending answers are out: a leave was asked for and is done.
@@ -307,40 +332,46 @@ impl Agent {
     ) -> Result<Agent, StartFailed> {
         let data_dir = config.data_dir.as_ref().map(PathBuf::from);
         if let Some(dir) = data_dir.as_ref().filter(|_| !config.dev_mode) {
-            prepare_data_dir(dir)?;
+            prepare_data_dir(dir, config.server)?;
         }
         // In dev mode nothing is kept, wherever the data directory is.
         let durable = data_dir.filter(|_| !config.dev_mode);
         let node_id = node_id::node_id(&config, durable.as_deref())?;
         let now = unix_ms() / 1000;
-        if let Some(dir) = &durable {
+        if let Some(dir) = durable.as_deref().filter(|_| config.server) {
             node_id::check_age(&config, dir, now)?;
         }
+        let sockets = gossip::open(&config).await?;
         let store = Store::new();
-        let raft_dir = durable.as_deref().map(|dir| dir.join("raft"));
+        // A client agent has no part in consensus.
+        let raft_dir = durable.as_deref().filter(|_| config.server);
+        let raft_dir = raft_dir.map(|dir| dir.join("raft"));
         if let Some(dir) = &raft_dir {
             cluster::recovery::apply(dir)?;
         }
         let identity = Arc::new(ClusterIdentity::open(raft_dir.as_deref()).map_err(StartFailed)?);
         let own = server_info(&config, &node_id);
         let links = Links::new(own, &config.datacenter, identity.clone());
-        let consensus =
-            start_consensus(&config, &node_id, durable.as_deref(), &store, &links).await?;
-        store.attach(consensus.clone());
-        store.attach_forward(Forward::start(
-            consensus.clone(),
-            links.clone(),
-            config.performance.rpc_hold_timeout.to_std(),
-        ));
+        if config.server {
+            let consensus =
+                start_consensus(&config, &node_id, durable.as_deref(), &store, &links).await?;
+            store.attach(consensus.clone());
+            let hold = config.performance.rpc_hold_timeout.to_std();
+            store.attach_forward(Forward::start(consensus, links.clone(), hold));
+        } else {
+            store.attach_upstream(Upstream::routed(&config));
+        }
         // After the lock on the directory is ours.
         let files = durable
             .as_deref()
             .map(Files::open)
             .transpose()
             .map_err(|e| StartFailed(e.to_string()))?;
-        if let Some(dir) = &durable {
+        if let Some(dir) = durable.as_deref().filter(|_| config.server) {
             node_id::note_alive(dir, now);
         }
+
+        let (gossip, inbox) = Gossip::start(&config, &node_id, durable.as_deref(), sockets)?;
 
         let node_name = Str::from(config.node_name.as_str());
         let local = Local::new(node_name.clone(), files);
@@ -365,6 +396,7 @@ impl Agent {
             metrics: Metrics::default(),
             answers: AnswerCache::default(),
             events: Events::default(),
+            gossip,
             syncing: Mutex::new(()),
             http_limits: http_limits.clone(),
             rpc_limits: Arc::new(Limits::new(cluster::listen::limits(&config))),
@@ -378,6 +410,7 @@ impl Agent {
             dns: OnceLock::new(),
             https: OnceLock::new(),
             watches: Watching::default(),
+            docker: crate::docker::Docker::default(),
             aliases: Aliases::default(),
             config: ArcSwap::from_pointee(config),
         });
@@ -403,12 +436,24 @@ impl Agent {
             agent.stop(Duration::ZERO).await;
             return Err(error);
         }
+        agent.tasks.spawn(gossip::run(shared.clone(), inbox));
         agent.tasks.spawn(cluster::bootstrap::run(shared.clone()));
         agent.tasks.spawn(leader::run(shared.clone()));
         agent.tasks.spawn(local::sync::run(shared.clone()));
         agent.tasks.spawn(reap_services(shared.clone()));
-        agent.tasks.spawn(watch_fatal(shared.clone(), consensus));
-        if let Some(dir) = shared.data_dir.clone() {
+        if let Some(task) = crate::docker::start(&shared) {
+            agent.tasks.spawn(task);
+        }
+        if let Some(consensus) = shared.store.consensus().cloned() {
+            agent.tasks.spawn(watch_fatal(shared.clone(), consensus));
+        }
+        if let Some(upstream) = shared.store.upstream().cloned() {
+            let follow = shared.clone();
+            agent
+                .tasks
+                .spawn(async move { upstream.follow(follow).await });
+        }
+        if let Some(dir) = shared.data_dir.clone().filter(|_| config.server) {
             agent.tasks.spawn(note_alive_hourly(dir));
         }
         if config.auto_reload_config {
@@ -517,16 +562,22 @@ impl Agent {
         let shared = &self.shared;
         tracing::info!(target: "agent", "Requesting shutdown");
         shared.ending.send_replace(true);
-        shared.store.wake_all();
+        shared.store.end();
         shared.watches.end();
         shared.aliases.end();
         self.tasks.shutdown().await;
         shared.checks.shutdown().await;
+        shared.gossip.stop().await;
         if let Some(consensus) = shared.store.consensus() {
             tracing::info!(target: "agent.server", "shutting down server");
             consensus.shutdown().await;
         }
-        tracing::info!(target: "agent", "consul server down");
+        let role = if shared.config().server {
+            "server"
+        } else {
+            "client"
+        };
+        tracing::info!(target: "agent", "consul {role} down");
         tracing::info!(target: "agent", "shutdown complete");
         for dns in self.dns.drain(..) {
             tracing::info!(target: "agent", address = %dns.local_addr(), protocol = "DNS", "Stopping server");
@@ -538,7 +589,7 @@ impl Agent {
     }
 }
 
-fn prepare_data_dir(dir: &Path) -> Result<(), StartFailed> {
+fn prepare_data_dir(dir: &Path, server: bool) -> Result<(), StartFailed> {
     let failed = |path: &Path, e: std::io::Error| {
         StartFailed(format!(
             "failed to create data_dir {}: {e}; check that the user of this process may write there",
@@ -546,6 +597,9 @@ fn prepare_data_dir(dir: &Path) -> Result<(), StartFailed> {
         ))
     };
     std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+    if !server {
+        return Ok(());
+    }
     let raft = dir.join("raft");
     for theirs in ["raft.db", "wal"] {
         if raft.join(theirs).exists() {
@@ -596,14 +650,19 @@ async fn start_consensus(
             64
         },
     };
-    Consensus::start_with(options, store.publisher(), Arc::new(RaftLinks(links.clone())))
-        .await
-        .map_err(|e| StartFailed(e.to_string()))
+    Consensus::start_with(
+        options,
+        store.publisher(),
+        Arc::new(RaftLinks(links.clone())),
+    )
+    .await
+    .map_err(|e| StartFailed(e.to_string()))
 }
 
 fn check_options(config: &Config) -> lictor_check::Options {
     lictor_check::Options {
         output_max_size: config.check_output_max_size.max(1),
+        exec: Some(crate::docker::exec(config)),
         ..lictor_check::Options::default()
     }
 }
@@ -677,11 +736,12 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
         tracing::debug!(target: "agent", service = %id, "restored service definition");
         shared
             .local
-            .put_service(saved.service, saved.token, Source::Api);
+            .put_service(saved.service, saved.token, Source::of_word(&saved.source));
     }
     let now = unix_ms() / 1000;
     for saved in files.checks().map_err(failed)? {
         let id = saved.check.check_id.clone();
+        let source = Source::of_word(&saved.source);
         if shared.local.check(&id).is_some() {
             files.remove_check(&id);
             continue;
@@ -694,9 +754,7 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
         }
         let Some(kind) = saved.kind else {
             // The mark of maintenance stays what it was.
-            shared
-                .local
-                .put_check(check, None, saved.token, Source::Api);
+            shared.local.put_check(check, None, saved.token, source);
             continue;
         };
         check.status = Status::Critical;
@@ -705,7 +763,7 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
             check.status = state.status;
             check.output = state.output;
         }
-        registrar::add_check(shared, check, kind, saved.token, Source::Api);
+        registrar::add_check(shared, check, kind, saved.token, source);
     }
     Ok(())
 }

@@ -43,12 +43,8 @@ impl TcpServer {
     /// Accepts until dropped; each connection is a task of its own that runs `handle`, and all of
     /// them end with this future. `refused` is told of connections over the limits, which are
     /// closed. Unix sockets are not served.
-    pub async fn serve<F, T>(
-        &self,
-        listener: Listener,
-        refused: impl Fn(SocketAddr),
-        handle: F,
-    ) where
+    pub async fn serve<F, T>(&self, listener: Listener, refused: impl Fn(SocketAddr), handle: F)
+    where
         F: Fn(TcpStream, SocketAddr) -> T,
         T: Future<Output = ()> + Send + 'static,
     {

@@ -142,7 +142,11 @@ async fn attempt(shared: &Arc<Shared>, consensus: &Consensus, voters: &[ServerMe
             server.name.clone(),
         );
     }
-    let addresses: Vec<&str> = founding.members.iter().map(|m| m.address.as_str()).collect();
+    let addresses: Vec<&str> = founding
+        .members
+        .iter()
+        .map(|m| m.address.as_str())
+        .collect();
     tracing::info!(target: "agent.server", addresses = %addresses.join(","), "Found expected number of peers, attempting bootstrap");
     let _joining = shared.cluster.joining.lock().await;
     match consensus.found(&founding.members).await {

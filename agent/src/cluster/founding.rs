@@ -174,10 +174,26 @@ mod tests {
         let old = founding("1", "a", &["a", "b", "c"]);
         let gone = |id: &str| id == "a";
         let nobody = |_: &str| false;
-        assert!(may_rebind(&old, &founding("2", "a", &["a", "b", "d"]), nobody));
-        assert!(!may_rebind(&old, &founding("2", "b", &["b", "c", "d"]), nobody));
-        assert!(may_rebind(&old, &founding("2", "b", &["b", "c", "d"]), gone));
+        assert!(may_rebind(
+            &old,
+            &founding("2", "a", &["a", "b", "d"]),
+            nobody
+        ));
+        assert!(!may_rebind(
+            &old,
+            &founding("2", "b", &["b", "c", "d"]),
+            nobody
+        ));
+        assert!(may_rebind(
+            &old,
+            &founding("2", "b", &["b", "c", "d"]),
+            gone
+        ));
         // c might still help a to a majority.
-        assert!(!may_rebind(&old, &founding("2", "b", &["b", "d", "e"]), gone));
+        assert!(!may_rebind(
+            &old,
+            &founding("2", "b", &["b", "d", "e"]),
+            gone
+        ));
     }
 }

@@ -398,9 +398,7 @@ impl Caller {
         caller
     }
 
-    fn lock(
-        &self,
-    ) -> std::sync::MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<Vec<u8>>>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<Vec<u8>>>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

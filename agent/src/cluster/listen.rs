@@ -36,7 +36,11 @@ pub fn bind(config: &Config) -> Result<Option<Listener>, StartFailed> {
     }
     Listener::bind(&ListenAddr::Tcp(config.rpc_bind), None)
         .map(Some)
-        .map_err(|e| StartFailed(format!("Failed to start Consul server: Failed to start RPC layer: {e}")))
+        .map_err(|e| {
+            StartFailed(format!(
+                "Failed to start Consul server: Failed to start RPC layer: {e}"
+            ))
+        })
 }
 
 /// Serves the port until dropped.

@@ -16,6 +16,7 @@ pub mod wire;
 
 use crate::agent::Shared;
 use identity::Identity;
+use lictor_rpc::ServeOptions;
 use links::{Links, Stream};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Cluster {
     pub autopilot: autopilot::Autopilot,
     /// To be told when the servers that gossip knows may have changed.
     pub changed: Notify,
+    /// How requests of other agents are served; all connections share its memory.
+    pub rpc: ServeOptions,
     /// Held while it is decided to which cluster a server without a log belongs.
     joining: Mutex<()>,
     receiving: AtomicUsize,
@@ -45,6 +48,7 @@ impl Cluster {
             identity,
             autopilot: autopilot::Autopilot::default(),
             changed: Notify::new(),
+            rpc: ServeOptions::default(),
             joining: Mutex::new(()),
             receiving: AtomicUsize::new(0),
         }
@@ -68,8 +72,8 @@ impl Cluster {
 }
 
 /// Takes a connection of Consul's RPC: `first` is the byte that it began with, which has been
-/// read. This version closes it.
-pub async fn rpc_connection(_: Arc<Shared>, first: u8, stream: Stream, peer: SocketAddr) {
-    tracing::debug!(target: "agent.server.rpc", first, conn = %peer, "RPC is not served");
-    drop(stream);
+/// read.
+pub async fn rpc_connection(shared: Arc<Shared>, first: u8, stream: Stream, peer: SocketAddr) {
+    let options = shared.cluster.rpc.clone();
+    crate::rpc::serve::connection(shared, options, first, stream, peer).await;
 }

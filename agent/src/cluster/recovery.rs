@@ -61,8 +61,8 @@ pub fn apply(dir: &Path) -> Result<(), StartFailed> {
     tracing::info!(target: "agent.server", "found peers.json file, recovering Raft configuration...");
     let (voters, learners) =
         read(&bytes).map_err(|e| failed("recovery failed to parse peers.json", &e))?;
-    let recovered = lictor_raft::recover(dir, &voters, &learners)
-        .map_err(|e| failed("recovery failed", &e))?;
+    let recovered =
+        lictor_raft::recover(dir, &voters, &learners).map_err(|e| failed("recovery failed", &e))?;
     std::fs::remove_file(&peers)
         .map_err(|e| failed("recovery failed to delete, please delete manually:", &e))?;
     tracing::info!(target: "agent.server", index = recovered.index, term = recovered.term, "deleted peers.json file after successful recovery");

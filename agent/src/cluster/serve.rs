@@ -344,7 +344,8 @@ pub async fn by_leader(shared: &Arc<Shared>, consensus: &Consensus, ask: Ask) ->
         }
         Ask::Peers => {
             autopilot::now(shared).await;
-            Answer::Json(operator::configuration(shared, consensus).to_string())
+            let found = operator::configuration(shared, consensus);
+            Answer::Json(serde_json::to_string(&found).unwrap_or_default())
         }
         Ask::RemovePeer { id, address } => operator::remove_peer(consensus, &id, &address).await,
         Ask::Transfer { id } => operator::transfer(consensus, &id).await,

@@ -307,7 +307,9 @@ mod tests {
         assert!(receive(&mut b, 4).await.is_err());
 
         let (mut a, mut b) = tokio::io::duplex(64);
-        a.write_all(&(FRAME_MAX as u32).to_le_bytes()).await.unwrap();
+        a.write_all(&(FRAME_MAX as u32).to_le_bytes())
+            .await
+            .unwrap();
         drop(a);
         let error = receive(&mut b, FRAME_MAX).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);

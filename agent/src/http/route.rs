@@ -3,8 +3,10 @@
 use super::answer::{HTML, Reply};
 use super::options::{Params, unescape};
 use super::{Body, Call, Head, HttpError};
-use super::{catalog, coordinate, event, health, kv, local, operator, selfinfo, session, status};
-use super::{txn, ui};
+use super::{
+    catalog, coordinate, docker, event, health, kv, local, operator, raft, selfinfo, session,
+    status, txn, ui,
+};
 use crate::agent::Shared;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -90,18 +92,20 @@ endpoints! {
     Txn "/v1/txn" "PUT" txn::txn;
     StatusLeader "/v1/status/leader" "GET" status::leader;
     StatusPeers "/v1/status/peers" "GET" status::peers;
-    OperatorRaftConfiguration "/v1/operator/raft/configuration" "GET" operator::raft_configuration;
-    OperatorRaftPeer "/v1/operator/raft/peer" "DELETE" operator::raft_peer;
-    OperatorRaftTransfer "/v1/operator/raft/transfer-leader" "POST" operator::transfer_leader;
-    OperatorAutopilotConfiguration "/v1/operator/autopilot/configuration" "GET,PUT" operator::configuration;
-    OperatorAutopilotHealth "/v1/operator/autopilot/health" "GET" operator::health;
-    OperatorAutopilotState "/v1/operator/autopilot/state" "GET" operator::state;
+    OperatorRaftConfiguration "/v1/operator/raft/configuration" "GET" raft::raft_configuration;
+    OperatorRaftPeer "/v1/operator/raft/peer" "DELETE" raft::raft_peer;
+    OperatorRaftTransfer "/v1/operator/raft/transfer-leader" "POST" raft::transfer_leader;
+    OperatorAutopilotConfiguration "/v1/operator/autopilot/configuration" "GET,PUT" raft::configuration;
+    OperatorAutopilotHealth "/v1/operator/autopilot/health" "GET" raft::health;
+    OperatorAutopilotState "/v1/operator/autopilot/state" "GET" raft::state;
     EventFire "/v1/event/fire/" "PUT" event::fire;
     EventList "/v1/event/list" "GET" event::list;
     CoordinateDatacenters "/v1/coordinate/datacenters" "GET" coordinate::datacenters;
     CoordinateNodes "/v1/coordinate/nodes" "GET" coordinate::nodes;
     CoordinateNode "/v1/coordinate/node/" "GET" coordinate::node;
     CoordinateUpdate "/v1/coordinate/update" "PUT" coordinate::update;
+    LictorDocker "/v1/lictor/docker/containers" "GET" docker::containers;
+    OperatorKeyring "/v1/operator/keyring" "GET,POST,PUT,DELETE" operator::keyring;
     AclBootstrap "/v1/acl/bootstrap" "PUT" local::acl;
     AclLogin "/v1/acl/login" "POST" local::acl;
     AclLogout "/v1/acl/logout" "POST" local::acl;

@@ -5,6 +5,7 @@
 //! cost more than their contents.
 
 use crate::autopilot::AutopilotConfig;
+use crate::part::PartFacts;
 use imbl::{OrdMap, OrdSet};
 use lictor_wire::rows::{CheckServiceNode, CoordinateRow, NodeServices, ServiceNode};
 use lictor_wire::{Coordinate, HealthCheck, KvEntry, Node, NodeService, Session, Status, Str};
@@ -99,6 +100,8 @@ pub struct View {
     pub(crate) coordinates: OrdMap<Str, Arc<Coordinate>>,
     /// Mesh addresses by service: the last part of 240.0.0.0/4.
     pub(crate) virtual_ips: OrdMap<Str, u32>,
+    /// Set where this is not the whole state.
+    pub(crate) part: Option<Arc<PartFacts>>,
     pub(crate) autopilot: Option<Arc<AutopilotConfig>>,
 }
 

@@ -4,9 +4,9 @@ use super::{Consensus, Inner};
 use crate::error::ProposeError;
 use crate::status::Progress;
 use crate::types::{ServerInfo, TypeConfig, server_id, term_of};
+use openraft::async_runtime::instant::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
-use openraft::async_runtime::instant::Instant as _;
 use openraft::{ChangeMembers, RaftMetrics};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -40,7 +40,9 @@ impl Consensus {
                     "this server belongs to a cluster".to_owned(),
                 ));
             }
-            Err(RaftError::APIError(error)) => return Err(ProposeError::Refused(error.to_string())),
+            Err(RaftError::APIError(error)) => {
+                return Err(ProposeError::Refused(error.to_string()));
+            }
             Err(RaftError::Fatal(_)) => return Err(ProposeError::Stopped),
         }
         raft.runtime_config().tick(true);
@@ -88,7 +90,8 @@ impl Consensus {
 
     /// Ends a change of the membership that a leader before this one has left halfway.
     pub async fn settle(&self) -> Result<(), ProposeError> {
-        self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), true).await
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), true)
+            .await
     }
 
     /// One change. It goes on to its end even where nobody waits for it any more.

@@ -112,10 +112,7 @@ impl Health {
             let id = peer.info.node_id.to_lowercase();
             let member = members.iter().find(|m| m.id.eq_ignore_ascii_case(&id));
             let before = old.get(&id);
-            let stats = peer
-                .stats
-                .or(before.map(|b| b.stats))
-                .unwrap_or_default();
+            let stats = peer.stats.or(before.map(|b| b.stats)).unwrap_or_default();
             let standing = member.map(|m| m.standing);
             let healthy = leader.is_some_and(|l| {
                 matches!(standing, Some(Standing::Alive | Standing::Leaving))
@@ -252,9 +249,8 @@ pub fn reconcile(
     let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
     let peer_of = |id: &str| peers.iter().find(|p| same(&p.node_id, id));
     // A server that was made anew under its old name has two rows in gossip for a while.
-    let usable = |m: &&ServerMember| {
-        m.datacenter == datacenter && m.format.is_some() && !m.id.is_empty()
-    };
+    let usable =
+        |m: &&ServerMember| m.datacenter == datacenter && m.format.is_some() && !m.id.is_empty();
     for member in members.iter().filter(usable) {
         match member.standing {
             Standing::Left => {

@@ -115,8 +115,7 @@ fn seed(shared: &Shared) -> AutopilotConfig {
 pub async fn now(shared: &Shared) -> State {
     let fresh = {
         let rounds = shared.cluster.autopilot.rounds.lock().await;
-        rounds.at.is_some_and(|at| at.elapsed() < HEALTH)
-            && rounds.health.servers.len() > 1
+        rounds.at.is_some_and(|at| at.elapsed() < HEALTH) && rounds.health.servers.len() > 1
     };
     match shared.cluster.autopilot.last().filter(|_| fresh) {
         Some(state) => state,
@@ -126,13 +125,17 @@ pub async fn now(shared: &Shared) -> State {
 
 /// The last entries of the servers by their ids, as of the last round.
 pub fn last_indexes(shared: &Shared) -> HashMap<String, u64> {
-    shared.cluster.autopilot.last().map_or_else(HashMap::new, |state| {
-        state
-            .servers
-            .iter()
-            .map(|s| (s.id.clone(), s.stats.last_index))
-            .collect()
-    })
+    shared
+        .cluster
+        .autopilot
+        .last()
+        .map_or_else(HashMap::new, |state| {
+            state
+                .servers
+                .iter()
+                .map(|s| (s.id.clone(), s.stats.last_index))
+                .collect()
+        })
 }
 
 /// Asks all servers how they are.
@@ -165,9 +168,9 @@ async fn round(shared: &Shared) -> State {
             voter: peer.voter,
             leader: peer.leader,
             answers: peer.info.id() == own
-                || progress.iter().any(|p| {
-                    p.id == peer.info.id() && p.contact.is_some_and(|c| c < ANSWERS)
-                }),
+                || progress
+                    .iter()
+                    .any(|p| p.id == peer.info.id() && p.contact.is_some_and(|c| c < ANSWERS)),
             stats,
         })
         .collect();
@@ -284,9 +287,7 @@ async fn promote(shared: &Shared, consensus: &Consensus) {
     let autopilot = &shared.cluster.autopilot;
     let found = {
         let rounds = autopilot.rounds.lock().await;
-        rounds
-            .health
-            .promotions(&config(shared), autopilot.clock())
+        rounds.health.promotions(&config(shared), autopilot.clock())
     };
     for id in found {
         if autopilot.is_leaving(&id) {
@@ -306,7 +307,7 @@ async fn remove_dead(shared: &Shared, consensus: &Consensus) {
     for Removal { id, member } in found {
         tracing::info!(target: "agent.server.autopilot", id = %id, name = %member.as_deref().unwrap_or("(unknown)"), "Attempting removal of failed server node");
         if let Some(name) = &member
-            && let Err(error) = crate::members::force_leave(shared, name)
+            && let Err(error) = crate::members::force_leave(shared, name, false, false).await
         {
             tracing::warn!(target: "agent.server.autopilot", name = %name, error = %error, "cannot make gossip forget a server");
         }
@@ -318,10 +319,7 @@ async fn remove_dead(shared: &Shared, consensus: &Consensus) {
 }
 
 /// Waits for a change and tells if it came to nothing. The next round tries again.
-async fn log_refusal(
-    what: &str,
-    change: impl Future<Output = Result<(), ProposeError>>,
-) -> bool {
+async fn log_refusal(what: &str, change: impl Future<Output = Result<(), ProposeError>>) -> bool {
     match timeout(CHANGE, change).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
