@@ -6,7 +6,7 @@ use crate::writes;
 use lictor_rpc_wire::message::{
     IndexedDirEntries, IndexedKeyList, KeyListRequest, KeyRequest, KvsRequest,
 };
-use lictor_state::{Command, Outcome};
+use lictor_state::{Command, KvVerb, Outcome};
 
 pub(super) async fn call(call: &Call<'_>, method: &str) -> Option<Reply> {
     Some(match method {
@@ -27,12 +27,12 @@ async fn apply(call: &Call<'_>) -> Reply {
     let op = args.into_op()?;
     writes::key(op.verb, &op.key)?;
     call.shared.metrics.count("kvs.apply");
+    // Consul's servers say false of what cannot fail.
+    let can_fail = !matches!(op.verb, KvVerb::Set | KvVerb::Delete | KvVerb::DeleteTree);
     let outcome = call.shared.store.write(Command::Kv(op)).await;
     match outcome.map_err(|e| e.to_string())? {
-        Outcome::Flag(took_place) => reply(&took_place),
         Outcome::Refused(text) => Err(format!("raft apply failed: {text}")),
-        // Consul's servers say false of what cannot fail.
-        Outcome::Done | Outcome::Batch(_) | Outcome::Txn { .. } => reply(&false),
+        outcome => reply(&(can_fail && outcome == Outcome::Flag(true))),
     }
 }
 
