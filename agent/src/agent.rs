@@ -65,7 +65,7 @@ pub struct Shared {
     /// The pools that this agent is in.
     pub gossip: Gossip,
     /// One anti-entropy round at a time.
-    pub syncing: Mutex<()>,
+    pub syncing: Mutex<local::sync::LastFailure>,
     /// Limits of the HTTP listeners.
     pub http_limits: Arc<Limits>,
     /// Limits of the servers' port.
@@ -397,7 +397,7 @@ impl Agent {
             answers: AnswerCache::default(),
             events: Events::default(),
             gossip,
-            syncing: Mutex::new(()),
+            syncing: Mutex::default(),
             http_limits: http_limits.clone(),
             rpc_limits: Arc::new(Limits::new(cluster::listen::limits(&config))),
             log,
