@@ -14,10 +14,8 @@ pub mod recovery;
 mod serve;
 pub mod wire;
 
-use crate::agent::Shared;
 use identity::Identity;
-use links::{Links, Stream};
-use std::net::SocketAddr;
+use links::Links;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Mutex, Notify};
@@ -65,11 +63,4 @@ impl Cluster {
     fn is_receiving(&self) -> bool {
         self.receiving.load(Ordering::SeqCst) > 0
     }
-}
-
-/// Takes a connection of Consul's RPC: `first` is the byte that it began with, which has been
-/// read. This version closes it.
-pub async fn rpc_connection(_: Arc<Shared>, first: u8, stream: Stream, peer: SocketAddr) {
-    tracing::debug!(target: "agent.server.rpc", first, conn = %peer, "RPC is not served");
-    drop(stream);
 }

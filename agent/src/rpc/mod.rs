@@ -11,11 +11,14 @@ mod internal;
 mod kv;
 mod operator;
 mod read;
+mod serve;
 mod session;
 mod status;
 #[cfg(test)]
 mod tests;
 mod txn;
+
+pub use serve::{Port, connection};
 
 use crate::agent::Shared;
 use lictor_rpc_wire::{from_slice, to_vec};
@@ -78,7 +81,7 @@ pub async fn call(shared: &Arc<Shared>, method: &str, args: &[u8], peer: IpAddr)
         "Txn" => txn::call(&call, name).await,
         "Coordinate" => coordinate::call(&call, name).await,
         "Internal" => internal::call(&call, name).await,
-        "Operator" => operator::call(&call, name),
+        "Operator" => operator::call(&call, name).await,
         // Its methods exist, and the mesh does not.
         "ConnectCA" => Some(Err(
             "Connect must be enabled in order to use this endpoint".to_owned()

@@ -3,7 +3,7 @@
 use super::{Call, Reply, reply};
 use lictor_rpc_wire::message::{DcRequest, RaftConfiguration, RaftServer};
 
-pub(super) fn call(call: &Call<'_>, method: &str) -> Option<Reply> {
+pub(super) async fn call(call: &Call<'_>, method: &str) -> Option<Reply> {
     Some(match method {
         "RaftGetConfiguration" => raft_configuration(call),
         _ => return None,

@@ -1,0 +1,53 @@
+//! Connections of Consul's RPC to this server.
+
+use crate::agent::Shared;
+use bytes::Bytes;
+use lictor_rpc::{
+    BoxFuture, Memory, ServeOptions, Service, first_byte, serve_multiplexed, serve_plain,
+};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// What the connections of the port share.
+#[derive(Debug, Default)]
+pub struct Port {
+    memory: Memory,
+}
+
+#[derive(Clone)]
+struct Methods(Arc<Shared>);
+
+impl Service for Methods {
+    fn call(
+        &self,
+        method: String,
+        args: Bytes,
+        peer: SocketAddr,
+    ) -> BoxFuture<Result<Vec<u8>, String>> {
+        let shared = self.0.clone();
+        Box::pin(async move { super::call(&shared, &method, &args, peer.ip()).await })
+    }
+}
+
+/// Serves a connection whose first byte, 0 or 4, has been read. When the agent ends it takes no
+/// new requests and answers those that it has.
+pub async fn connection<S>(shared: Arc<Shared>, first: u8, stream: S, peer: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let options = ServeOptions {
+        memory: shared.rpc.memory.clone(),
+        stop: Some(shared.ending()),
+        ..ServeOptions::default()
+    };
+    let methods = Methods(shared);
+    let ended = if first == first_byte::MULTIPLEXED {
+        serve_multiplexed(stream, methods, options, peer).await
+    } else {
+        serve_plain(stream, methods, options, peer).await
+    };
+    if let Err(error) = ended {
+        tracing::debug!(target: "agent.server.rpc", conn = %peer, error = %error, "connection ended");
+    }
+}
