@@ -70,6 +70,8 @@ pub struct Shared {
     pub http_limits: Arc<Limits>,
     /// Limits of the servers' port.
     pub rpc_limits: Arc<Limits>,
+    /// What the connections of that port share.
+    pub rpc: crate::rpc::Port,
     /// Log lines for `monitor`.
     pub log: lictor_log::Handle,
     ending: watch::Sender<bool>,
@@ -122,6 +124,11 @@ impl Shared {
         let mut ending = self.ending.subscribe();
         // An error means that there is no agent any more.
         let _ = ending.wait_for(|e| *e).await;
+    }
+
+    /// Becomes true when the agent is on its way down.
+    pub fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.subscribe()
     }
 
     /// The node's coordinate.
@@ -400,6 +407,7 @@ impl Agent {
             syncing: Mutex::default(),
             http_limits: http_limits.clone(),
             rpc_limits: Arc::new(Limits::new(cluster::listen::limits(&config))),
+            rpc: crate::rpc::Port::default(),
             log,
             ending: watch::Sender::new(false),
             left: AtomicBool::new(false),
