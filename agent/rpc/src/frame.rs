@@ -41,6 +41,11 @@ impl Scanner {
         }
     }
 
+    /// Bytes that the value needs at least, beyond those that were looked at.
+    pub fn missing(&self) -> usize {
+        usize::try_from(self.skip.saturating_add(self.values)).unwrap_or(usize::MAX)
+    }
+
     /// Goes on with all bytes there are so far; the end of the value if it has come.
     pub fn scan(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, FrameError> {
         loop {
@@ -230,11 +235,12 @@ impl ResponseHead {
 }
 
 /// Texts of strangers need not be UTF-8; nothing here depends on it.
-fn lossy(from: &mut Reader<'_>) -> Result<String, ReadError> {
+pub fn lossy(from: &mut Reader<'_>) -> Result<String, ReadError> {
     Ok(String::from_utf8_lossy(from.raw()?).into_owned())
 }
 
-fn fields<'a>(
+/// Reads the fields of a map, or of a list that has them in this order.
+pub fn fields<'a>(
     bytes: &'a [u8],
     order: &[&str],
     mut field: impl FnMut(&str, &mut Reader<'a>) -> Result<(), ReadError>,
