@@ -72,6 +72,8 @@ pub struct Shared {
     dns: OnceLock<Arc<Responder>>,
     https: OnceLock<Arc<lictor_net::Tls>>,
     watches: Watching,
+    /// Containers of a Docker daemon.
+    pub docker: crate::docker::Docker,
     /// Aliases of services on other nodes.
     pub aliases: Aliases,
 }
@@ -83,15 +85,6 @@ pub enum End {
     Left,
     /// It cannot go on.
     Fatal(String),
-}
-
-/// What a read says of the leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contact {
-    /// Whether there is one.
-    pub known: bool,
-    /// Milliseconds since it was heard; zero on the leader itself.
-    pub last_contact_ms: u64,
 }
 
 impl Shared {
@@ -120,24 +113,6 @@ impl Shared {
         let mut ending = self.ending.subscribe();
         // An error means that there is no agent any more.
         let _ = ending.wait_for(|e| *e).await;
-    }
-
-    /// Whether and when the leader was heard.
-    pub fn leader_contact(&self) -> Contact {
-        match self.store.consensus() {
-            Some(consensus) if consensus.is_leader() => Contact {
-                known: true,
-                last_contact_ms: 0,
-            },
-            Some(consensus) => Contact {
-                known: consensus.status().leader.is_some(),
-                last_contact_ms: 0,
-            },
-            None => Contact {
-                known: false,
-                last_contact_ms: 0,
-            },
-        }
     }
 
     /// The node's coordinate.
@@ -392,6 +367,7 @@ impl Agent {
             dns: OnceLock::new(),
             https: OnceLock::new(),
             watches: Watching::default(),
+            docker: crate::docker::Docker::default(),
             aliases: Aliases::default(),
             config: ArcSwap::from_pointee(config),
         });
@@ -416,6 +392,9 @@ impl Agent {
         agent.tasks.spawn(leader::run(shared.clone()));
         agent.tasks.spawn(local::sync::run(shared.clone()));
         agent.tasks.spawn(reap_services(shared.clone()));
+        if let Some(task) = crate::docker::start(&shared) {
+            agent.tasks.spawn(task);
+        }
         agent.tasks.spawn(watch_fatal(shared.clone(), consensus));
         if let Some(dir) = shared.data_dir.clone() {
             agent.tasks.spawn(note_alive_hourly(dir));
@@ -521,7 +500,7 @@ impl Agent {
         let shared = &self.shared;
         tracing::info!(target: "agent", "Requesting shutdown");
         shared.ending.send_replace(true);
-        shared.store.wake_all();
+        shared.store.end();
         shared.watches.end();
         shared.aliases.end();
         self.tasks.shutdown().await;
@@ -604,6 +583,7 @@ async fn start_consensus(
 fn check_options(config: &Config) -> lictor_check::Options {
     lictor_check::Options {
         output_max_size: config.check_output_max_size.max(1),
+        exec: Some(crate::docker::exec(config)),
         ..lictor_check::Options::default()
     }
 }
@@ -677,11 +657,12 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
         tracing::debug!(target: "agent", service = %id, "restored service definition");
         shared
             .local
-            .put_service(saved.service, saved.token, Source::Api);
+            .put_service(saved.service, saved.token, Source::of_word(&saved.source));
     }
     let now = unix_ms() / 1000;
     for saved in files.checks().map_err(failed)? {
         let id = saved.check.check_id.clone();
+        let source = Source::of_word(&saved.source);
         if shared.local.check(&id).is_some() {
             files.remove_check(&id);
             continue;
@@ -694,9 +675,7 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
         }
         let Some(kind) = saved.kind else {
             // The mark of maintenance stays what it was.
-            shared
-                .local
-                .put_check(check, None, saved.token, Source::Api);
+            shared.local.put_check(check, None, saved.token, source);
             continue;
         };
         check.status = Status::Critical;
@@ -705,7 +684,7 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
             check.status = state.status;
             check.output = state.output;
         }
-        registrar::add_check(shared, check, kind, saved.token, Source::Api);
+        registrar::add_check(shared, check, kind, saved.token, source);
     }
     Ok(())
 }

@@ -345,7 +345,12 @@ fn banner(config: &Config, node_id: &str) {
         ),
         (
             "Build Date",
-            format!("'{}'", "1970-01-01 00:00:01 +0000 UTC"),
+            format!(
+                "'{}'",
+                version::BUILD_DATE
+                    .replace('T', " ")
+                    .replace('Z', " +0000 UTC")
+            ),
         ),
         ("Node ID", format!("'{node_id}'")),
         ("Node name", format!("'{}'", config.node_name)),

@@ -12,6 +12,7 @@ mod kv;
 mod lock;
 mod maint;
 mod members;
+mod monitor;
 mod rtt;
 mod services;
 mod validate;
@@ -40,6 +41,7 @@ pub(crate) static ALL: &[Entry] = &[
     entry::<lock::Lock>(),
     entry::<maint::Maint>(),
     entry::<members::Members>(),
+    entry::<monitor::Monitor>(),
     entry::<agent::Reload>(),
     entry::<rtt::Rtt>(),
     entry::<services::Deregister>(),

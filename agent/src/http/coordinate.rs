@@ -1,13 +1,15 @@
 //! `/v1/coordinate`: where nodes are in the network.
 
 use super::catalog::coordinate_request;
-use super::options::ReadOptions;
+use super::options::read_options;
 use super::read::{self, Read, body};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
+use crate::query::{Query, ReadOptions, What};
 use bytes::Bytes;
 use http::StatusCode;
-use lictor_state::{CoordinateUpdate, View, WatchKey, fold};
+use lictor_state::{CoordinateUpdate, View};
+use lictor_wire::Str;
 use std::sync::Arc;
 
 fn enabled(shared: &Shared) -> Result<(), HttpError> {
@@ -40,7 +42,7 @@ pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply,
 /// `GET /v1/coordinate/nodes`
 pub async fn nodes(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     enabled(shared)?;
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
+    let options = read_options(call, &shared.live().wait, false)?;
     let segment = call.params.get("segment").to_owned();
     let answer = |view: &View| {
         let rows = if segment.is_empty() {
@@ -51,8 +53,7 @@ pub async fn nodes(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpE
         Ok(body(shared, call, &rows))
     };
     let read = Read {
-        keys: &|_| vec![WatchKey::Coordinates],
-        index: &|view| view.tables().coordinates,
+        query: &Query::from(What::Coordinates),
         answer: &answer,
         shareable: true,
         names_consistency: false,
@@ -63,12 +64,14 @@ pub async fn nodes(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpE
 /// `GET /v1/coordinate/node/:node`
 pub async fn node(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     enabled(shared)?;
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
-    let name = call.rest.clone();
-    // An unknown node has no index to wait on: the answer comes at once and bare.
+    let options = read_options(call, &shared.live().wait, false)?;
+    let name = Str::from(call.rest.as_str());
     read::own_datacenter(shared, call)?;
-    read::barrier(shared, options.freshness).await?;
-    if shared.store.view().coordinate_of(&name).is_none() {
+    let query = Query::from(What::Coordinate { node: name.clone() });
+    // An unknown node has no index to wait on: the answer comes at once and bare.
+    let now = ReadOptions::now(options.freshness);
+    let found = shared.store.read(&query, &now).await?;
+    if found.view.coordinate_of(&name).is_none() {
         return Ok(Reply::bare(StatusCode::NOT_FOUND, Bytes::new()));
     }
     let answer = |view: &View| {
@@ -78,8 +81,7 @@ pub async fn node(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
         })
     };
     let read = Read {
-        keys: &|_| vec![WatchKey::NodeCoordinate(fold(&name))],
-        index: &|view| view.tables().coordinates,
+        query: &query,
         answer: &answer,
         shareable: true,
         names_consistency: false,

@@ -4,7 +4,8 @@ use super::answer::{HTML, Reply};
 use super::options::{Params, unescape};
 use super::{Body, Call, Head, HttpError};
 use super::{
-    catalog, coordinate, event, health, kv, local, operator, selfinfo, session, status, txn, ui,
+    catalog, coordinate, docker, event, health, kv, local, operator, selfinfo, session, status,
+    txn, ui,
 };
 use crate::agent::Shared;
 use bytes::Bytes;
@@ -98,6 +99,7 @@ endpoints! {
     CoordinateNode "/v1/coordinate/node/" "GET" coordinate::node;
     CoordinateUpdate "/v1/coordinate/update" "PUT" coordinate::update;
     OperatorKeyring "/v1/operator/keyring" "GET,POST,PUT,DELETE" operator::keyring;
+    LictorDocker "/v1/lictor/docker/containers" "GET" docker::containers;
     AclBootstrap "/v1/acl/bootstrap" "PUT" local::acl;
     AclLogin "/v1/acl/login" "POST" local::acl;
     AclLogout "/v1/acl/logout" "POST" local::acl;

@@ -1,10 +1,11 @@
 //! `/v1/session`: sessions.
 
-use super::options::ReadOptions;
+use super::options::read_options;
 use super::read::{self, Read, body};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
-use lictor_state::{Command, Outcome, View, WatchKey, fold};
+use crate::query::{Freshness, Query, ReadOptions, What};
+use lictor_state::{Command, Outcome, View};
 use lictor_wire::gojson::{self, Mode};
 use lictor_wire::{GoDuration, Session, SessionBehavior, SessionRequest, Str};
 use std::sync::Arc;
@@ -101,9 +102,10 @@ pub async fn destroy(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Htt
 pub async fn renew(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     read::own_datacenter(shared, call)?;
     let id = need_id(call)?;
-    read::barrier(shared, super::options::Freshness::Default).await?;
-    let view = shared.store.view();
-    match view.session(&id) {
+    let query = Query::from(What::Session { id: id.clone() });
+    let options = ReadOptions::now(Freshness::Default);
+    let found = shared.store.read(&query, &options).await?;
+    match found.view.session(&id) {
         Some(session) => {
             shared.leader.session_renewed(session);
             Ok(Reply::json(shared, call, &[session]))
@@ -115,7 +117,7 @@ pub async fn renew(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpE
 /// `GET /v1/session/info/:id`
 pub async fn info(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     let id = need_id(call);
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
+    let options = read_options(call, &shared.live().wait, false)?;
     let id = id?;
     let answer = |view: &View| {
         let rows: Vec<&Arc<Session>> = view.session(&id).into_iter().collect();
@@ -125,7 +127,7 @@ pub async fn info(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
         shared,
         call,
         &options,
-        WatchKey::Session(id.clone()),
+        What::Session { id: id.clone() },
         &answer,
     )
     .await
@@ -133,20 +135,20 @@ pub async fn info(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
 
 /// `GET /v1/session/node/:node`
 pub async fn node(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
-    let name = call.rest.clone();
-    if name.is_empty() {
+    let options = read_options(call, &shared.live().wait, false)?;
+    if call.rest.is_empty() {
         return Err(HttpError::bad_request("Missing node name"));
     }
+    let node = Str::from(call.rest.as_str());
     let answer = |view: &View| {
-        let rows: Vec<&Arc<Session>> = view.sessions_of_node(&name).collect();
+        let rows: Vec<&Arc<Session>> = view.sessions_of_node(&node).collect();
         Ok(body(shared, call, &rows))
     };
     session_read(
         shared,
         call,
         &options,
-        WatchKey::NodeSessions(fold(&name)),
+        What::NodeSessions { node: node.clone() },
         &answer,
     )
     .await
@@ -154,24 +156,23 @@ pub async fn node(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
 
 /// `GET /v1/session/list`
 pub async fn list(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
+    let options = read_options(call, &shared.live().wait, false)?;
     let answer = |view: &View| {
         let rows: Vec<&Arc<Session>> = view.sessions().collect();
         Ok(body(shared, call, &rows))
     };
-    session_read(shared, call, &options, WatchKey::Sessions, &answer).await
+    session_read(shared, call, &options, What::Sessions, &answer).await
 }
 
 async fn session_read(
     shared: &Arc<Shared>,
     call: &Call,
     options: &ReadOptions,
-    key: WatchKey,
+    what: What,
     answer: &(dyn Fn(&View) -> Result<read::Found, HttpError> + Sync),
 ) -> Result<Reply, HttpError> {
     let read = Read {
-        keys: &|_| vec![key.clone()],
-        index: &|view| view.tables().sessions,
+        query: &Query::from(what),
         answer,
         shareable: false,
         names_consistency: false,

@@ -1,7 +1,7 @@
 //! `PUT /v1/txn`: several operations that take place together or not at all.
 
 use super::answer::{JSON, encode};
-use super::options::ReadOptions;
+use super::options::read_options;
 use super::{Call, HttpError, Reply, catalog, read};
 use crate::agent::Shared;
 use given::{CheckRow, Given, GivenKv, GivenService, NodeRow, decode};
@@ -76,11 +76,11 @@ async fn write(shared: &Arc<Shared>, call: &Call, txn: Txn) -> Result<Reply, Htt
 async fn reading(shared: &Arc<Shared>, call: &Call, txn: Txn) -> Result<Reply, HttpError> {
     static KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
     static LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
+    let options = read_options(call, &shared.live().wait, false)?;
     read::own_datacenter(shared, call)?;
     read::barrier(shared, options.freshness).await?;
     let (outcome, meta) = if txn.errors.is_empty() {
-        let contact = shared.leader_contact();
+        let contact = shared.store.contact();
         let outcome = shared.store.view().txn_read(&txn.ops);
         (
             outcome,
