@@ -1,6 +1,10 @@
 //! The parts of an agent, started in order and stopped in reverse.
 
 use crate::aliases::Aliases;
+use crate::cluster::forward::Forward;
+use crate::cluster::identity::Identity as ClusterIdentity;
+use crate::cluster::links::{Links, RaftLinks};
+use crate::cluster::{self, Cluster};
 use crate::events::Events;
 use crate::gossip::{self, Gossip};
 use crate::http::{self, AnswerCache};
@@ -10,7 +14,8 @@ use crate::load::Loader;
 use crate::local::plan::Identity;
 use crate::local::{self, Files, Local, Source};
 use crate::metrics::Metrics;
-use crate::store::{Store, unix_ms};
+use crate::store::{Store, WriteError, unix_ms};
+use crate::upstream::Upstream;
 use crate::watches::Watching;
 use crate::{node_id, registrar};
 use arc_swap::ArcSwap;
@@ -47,6 +52,8 @@ pub struct Shared {
     pub local: Local,
     /// The runs of its checks.
     pub checks: Checks,
+    /// This server among the servers.
+    pub cluster: Cluster,
     /// The duties of a leader.
     pub leader: Leader,
     /// Metrics.
@@ -61,6 +68,8 @@ pub struct Shared {
     pub syncing: Mutex<()>,
     /// Limits of the HTTP listeners.
     pub http_limits: Arc<Limits>,
+    /// Limits of the servers' port.
+    pub rpc_limits: Arc<Limits>,
     /// Log lines for `monitor`.
     pub log: lictor_log::Handle,
     ending: watch::Sender<bool>,
@@ -126,13 +135,18 @@ impl Shared {
             node: self.node_name.clone(),
             coord,
         };
+        let sent = self.update_coordinate(update).await;
+        sent.map_err(|e| e.to_string())
+    }
+
+    /// Tells the servers where a node is. They write it some seconds later.
+    pub async fn update_coordinate(&self, update: CoordinateUpdate) -> Result<(), WriteError> {
         if self.store.is_leader() {
             self.leader.coordinate(update);
             return Ok(());
         }
         let command = Command::Coordinates(vec![update]);
-        let written = self.store.write(command).await;
-        written.map(drop).map_err(|e| e.to_string())
+        self.store.write(command).await.map(drop)
     }
 
     /// What this agent says of its node.
@@ -196,6 +210,10 @@ impl Shared {
         load_definitions(self, &new)?;
         self.live.store(Arc::new(Live::of(&new)));
         self.http_limits.set(http_limits(&new));
+        if let Some(upstream) = self.store.upstream() {
+            upstream.configure(&new);
+        }
+        self.rpc_limits.set(cluster::listen::limits(&new));
         self.log.set_level(log_level(&new));
         self.local
             .configure(new.check_update_interval.to_std(), new.discard_check_output);
@@ -217,14 +235,16 @@ impl Shared {
     }
 
     /// Leaves the cluster. A lone server has nobody to tell and keeps its data.
-    pub async fn leave(&self) -> Result<(), String> {
+    pub async fn leave(self: &Arc<Shared>) -> Result<(), String> {
         if self.config().server {
             tracing::info!(target: "agent.server", "server starting leave");
         } else {
             tracing::info!(target: "agent.client", "client starting leave");
         }
+        cluster::leave::before_gossip(self).await;
         self.left.store(true, Ordering::Relaxed);
         self.gossip.leave().await;
+        cluster::leave::after_gossip(self).await;
         Ok(())
     }
 
@@ -307,26 +327,42 @@ impl Agent {
     ) -> Result<Agent, StartFailed> {
         let data_dir = config.data_dir.as_ref().map(PathBuf::from);
         if let Some(dir) = data_dir.as_ref().filter(|_| !config.dev_mode) {
-            prepare_data_dir(dir)?;
+            prepare_data_dir(dir, config.server)?;
         }
         // In dev mode nothing is kept, wherever the data directory is.
         let durable = data_dir.filter(|_| !config.dev_mode);
         let node_id = node_id::node_id(&config, durable.as_deref())?;
         let now = unix_ms() / 1000;
-        if let Some(dir) = &durable {
+        if let Some(dir) = durable.as_deref().filter(|_| config.server) {
             node_id::check_age(&config, dir, now)?;
         }
         let sockets = gossip::open(&config).await?;
         let store = Store::new();
-        let consensus = start_consensus(&config, &node_id, durable.as_deref(), &store).await?;
-        store.attach(consensus.clone());
+        // A client agent has no part in consensus.
+        let raft_dir = durable.as_deref().filter(|_| config.server);
+        let raft_dir = raft_dir.map(|dir| dir.join("raft"));
+        if let Some(dir) = &raft_dir {
+            cluster::recovery::apply(dir)?;
+        }
+        let identity = Arc::new(ClusterIdentity::open(raft_dir.as_deref()).map_err(StartFailed)?);
+        let own = server_info(&config, &node_id);
+        let links = Links::new(own, &config.datacenter, identity.clone());
+        if config.server {
+            let consensus =
+                start_consensus(&config, &node_id, durable.as_deref(), &store, &links).await?;
+            store.attach(consensus.clone());
+            let hold = config.performance.rpc_hold_timeout.to_std();
+            store.attach_forward(Forward::start(consensus, links.clone(), hold));
+        } else {
+            store.attach_upstream(Upstream::routed(&config));
+        }
         // After the lock on the directory is ours.
         let files = durable
             .as_deref()
             .map(Files::open)
             .transpose()
             .map_err(|e| StartFailed(e.to_string()))?;
-        if let Some(dir) = &durable {
+        if let Some(dir) = durable.as_deref().filter(|_| config.server) {
             node_id::note_alive(dir, now);
         }
 
@@ -350,6 +386,7 @@ impl Agent {
             store,
             local,
             checks,
+            cluster: Cluster::new(links.clone(), identity),
             leader: Leader::default(),
             metrics: Metrics::default(),
             answers: AnswerCache::default(),
@@ -357,6 +394,7 @@ impl Agent {
             gossip,
             syncing: Mutex::new(()),
             http_limits: http_limits.clone(),
+            rpc_limits: Arc::new(Limits::new(cluster::listen::limits(&config))),
             log,
             ending: watch::Sender::new(false),
             left: AtomicBool::new(false),
@@ -372,6 +410,11 @@ impl Agent {
             config: ArcSwap::from_pointee(config),
         });
         let _ = sink.set(Arc::downgrade(&shared));
+        let weak = Arc::downgrade(&shared);
+        links.follow(Box::new(move || {
+            weak.upgrade()
+                .map_or_else(Vec::new, |shared| crate::members::servers(&shared))
+        }));
 
         let config = shared.config();
         load_definitions(&shared, &config)?;
@@ -389,14 +432,23 @@ impl Agent {
             return Err(error);
         }
         agent.tasks.spawn(gossip::run(shared.clone(), inbox));
+        agent.tasks.spawn(cluster::bootstrap::run(shared.clone()));
         agent.tasks.spawn(leader::run(shared.clone()));
         agent.tasks.spawn(local::sync::run(shared.clone()));
         agent.tasks.spawn(reap_services(shared.clone()));
         if let Some(task) = crate::docker::start(&shared) {
             agent.tasks.spawn(task);
         }
-        agent.tasks.spawn(watch_fatal(shared.clone(), consensus));
-        if let Some(dir) = shared.data_dir.clone() {
+        if let Some(consensus) = shared.store.consensus().cloned() {
+            agent.tasks.spawn(watch_fatal(shared.clone(), consensus));
+        }
+        if let Some(upstream) = shared.store.upstream().cloned() {
+            let follow = shared.clone();
+            agent
+                .tasks
+                .spawn(async move { upstream.follow(follow).await });
+        }
+        if let Some(dir) = shared.data_dir.clone().filter(|_| config.server) {
             agent.tasks.spawn(note_alive_hourly(dir));
         }
         if config.auto_reload_config {
@@ -409,6 +461,11 @@ impl Agent {
     }
 
     async fn listen(&mut self, config: &Config) -> Result<(), StartFailed> {
+        if let Some(listener) = cluster::listen::bind(config)? {
+            let limits = self.shared.rpc_limits.clone();
+            let serve = cluster::listen::run(self.shared.clone(), listener, limits);
+            self.tasks.spawn(serve);
+        }
         if !config.listeners.dns.is_empty() {
             let responder = crate::dns::responder(config, &self.shared)
                 .map_err(|e| StartFailed(e.to_string()))?;
@@ -510,7 +567,12 @@ impl Agent {
             tracing::info!(target: "agent.server", "shutting down server");
             consensus.shutdown().await;
         }
-        tracing::info!(target: "agent", "consul server down");
+        let role = if shared.config().server {
+            "server"
+        } else {
+            "client"
+        };
+        tracing::info!(target: "agent", "consul {role} down");
         tracing::info!(target: "agent", "shutdown complete");
         for dns in self.dns.drain(..) {
             tracing::info!(target: "agent", address = %dns.local_addr(), protocol = "DNS", "Stopping server");
@@ -522,7 +584,7 @@ impl Agent {
     }
 }
 
-fn prepare_data_dir(dir: &Path) -> Result<(), StartFailed> {
+fn prepare_data_dir(dir: &Path, server: bool) -> Result<(), StartFailed> {
     let failed = |path: &Path, e: std::io::Error| {
         StartFailed(format!(
             "failed to create data_dir {}: {e}; check that the user of this process may write there",
@@ -530,6 +592,9 @@ fn prepare_data_dir(dir: &Path) -> Result<(), StartFailed> {
         ))
     };
     std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+    if !server {
+        return Ok(());
+    }
     let raft = dir.join("raft");
     for theirs in ["raft.db", "wal"] {
         if raft.join(theirs).exists() {
@@ -545,18 +610,23 @@ fn prepare_data_dir(dir: &Path) -> Result<(), StartFailed> {
         .map_err(|e| failed(&raft, e))
 }
 
+fn server_info(config: &Config, node_id: &Str) -> ServerInfo {
+    ServerInfo {
+        node_id: node_id.to_string(),
+        name: config.node_name.clone(),
+        address: config.rpc_advertise.to_string(),
+    }
+}
+
 async fn start_consensus(
     config: &Config,
     node_id: &Str,
     data_dir: Option<&Path>,
     store: &Store,
+    links: &Arc<Links>,
 ) -> Result<Consensus, StartFailed> {
     let options = Options {
-        server: ServerInfo {
-            node_id: node_id.to_string(),
-            name: config.node_name.clone(),
-            address: config.rpc_advertise.to_string(),
-        },
+        server: server_info(config, node_id),
         storage: match data_dir {
             None => Storage::Memory,
             Some(dir) => Storage::Directory(dir.join("raft")),
@@ -575,9 +645,13 @@ async fn start_consensus(
             64
         },
     };
-    Consensus::start(options, store.publisher())
-        .await
-        .map_err(|e| StartFailed(e.to_string()))
+    Consensus::start_with(
+        options,
+        store.publisher(),
+        Arc::new(RaftLinks(links.clone())),
+    )
+    .await
+    .map_err(|e| StartFailed(e.to_string()))
 }
 
 fn check_options(config: &Config) -> lictor_check::Options {

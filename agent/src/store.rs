@@ -3,12 +3,14 @@
 //! Write: a command is stamped, proposed, committed, applied; the next [`View`] is published and
 //! the watchers of what changed wake; then the writer is answered. Read: one atomic load.
 
+use crate::cluster::forward::Forward;
 use crate::query::{Freshness, Query, ReadOptions};
 use crate::upstream::Upstream;
 use crate::watch::{Watch, Watches};
 use arc_swap::ArcSwap;
 use lictor_raft::{Consensus, Consistency, ProposeError, Publish, ReadError};
-use lictor_state::{Changes, Command, Entry, Outcome, View, WatchKey};
+use lictor_state::{Changes, Command, Entry, Outcome, TxnError, TxnOp, TxnResult, View, WatchKey};
+use lictor_wire::{Session, Str};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,6 +26,7 @@ pub struct Store {
 struct Inner {
     published: Arc<Published>,
     consensus: OnceLock<Consensus>,
+    forward: OnceLock<Arc<Forward>>,
     upstream: OnceLock<Upstream>,
     ending: AtomicBool,
 }
@@ -51,6 +54,9 @@ pub struct Answered {
     /// Where it was kept by this agent, for reads that allow that.
     pub cache: Option<CacheNote>,
 }
+
+/// The rows of a transaction that only reads, or why it has none.
+pub type TxnRead = Result<Vec<TxnResult>, Vec<TxnError>>;
 
 /// What is said of an answer that may have been kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +127,7 @@ impl Store {
                 consensus: OnceLock::new(),
                 upstream: OnceLock::new(),
                 ending: AtomicBool::new(false),
+                forward: OnceLock::new(),
             }),
         }
     }
@@ -150,6 +157,16 @@ impl Store {
         self.inner.consensus.get()
     }
 
+    /// Joins the store with the way to other servers. Only the first call counts.
+    pub fn attach_forward(&self, forward: Arc<Forward>) {
+        self.inner.forward.set(forward).ok();
+    }
+
+    /// The way of a server to whoever leads.
+    pub fn forward(&self) -> Option<&Arc<Forward>> {
+        self.inner.forward.get()
+    }
+
     /// The present view, as far as this server has it.
     pub fn view(&self) -> Arc<View> {
         self.inner.published.view.load_full()
@@ -175,26 +192,81 @@ impl Store {
         self.inner.published.watches.len()
     }
 
-    /// Writes.
+    /// Writes: here, or at the leader.
     pub async fn write(&self, command: Command) -> Result<Outcome, WriteError> {
         if let Some(upstream) = self.upstream() {
             return upstream.write(command).await;
         }
         let consensus = self.consensus().ok_or(WriteError::NoLeader)?;
-        match consensus
-            .propose(Entry {
-                at: unix_ms(),
-                command,
-            })
-            .await
-        {
-            Ok(applied) => Ok(applied.outcome),
-            Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => {
-                Err(WriteError::NoLeader)
+        let entry = Arc::new(Entry {
+            at: unix_ms(),
+            command,
+        });
+        if consensus.is_leader() {
+            match consensus.propose(entry.clone()).await {
+                Ok(applied) => return Ok(applied.outcome),
+                Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => {}
+                Err(ProposeError::Stopped) => return Err(WriteError::Stopped),
+                Err(_) => return Err(WriteError::Unknown),
             }
-            Err(ProposeError::Stopped) => Err(WriteError::Stopped),
-            Err(_) => Err(WriteError::Unknown),
         }
+        match self.forward() {
+            // Boxed, so that the way of the leader stays small.
+            Some(forward) => Box::pin(forward.write(entry)).await,
+            None => Err(WriteError::NoLeader),
+        }
+    }
+
+    /// Makes a session: its id, or why the rules refuse it.
+    pub async fn create_session(
+        &self,
+        session: Session,
+    ) -> Result<Result<Str, String>, WriteError> {
+        if let Some(upstream) = self.upstream() {
+            return upstream.create_session(&session).await.map(Ok);
+        }
+        let id = session.id.clone();
+        match self
+            .write(Command::SessionCreate(Box::new(session)))
+            .await?
+        {
+            Outcome::Refused(text) => Ok(Err(text)),
+            _ => Ok(Ok(id)),
+        }
+    }
+
+    /// Runs a transaction that only reads, and says how fresh it is.
+    pub async fn txn_read(
+        &self,
+        ops: &[TxnOp],
+        freshness: Freshness,
+    ) -> Result<(TxnRead, Contact), WriteError> {
+        if let Some(upstream) = self.upstream() {
+            return upstream.txn_read(ops, freshness).await;
+        }
+        if let Some(barrier) = freshness.barrier() {
+            self.ready_for(barrier).await?;
+        }
+        Ok((self.view().txn_read(ops), self.contact()))
+    }
+
+    /// The address of the leader; empty where there is none.
+    pub async fn leader(&self) -> Result<String, WriteError> {
+        if let Some(upstream) = self.upstream() {
+            return upstream.leader().await;
+        }
+        let leader = self.consensus().and_then(Consensus::leader);
+        Ok(leader.map(|l| l.address).unwrap_or_default())
+    }
+
+    /// The addresses of the servers in the Raft configuration.
+    pub async fn peers(&self) -> Result<Vec<String>, WriteError> {
+        if let Some(upstream) = self.upstream() {
+            return upstream.peers().await;
+        }
+        let voters = self.consensus().map(|c| c.status().voters);
+        let voters = voters.unwrap_or_default().into_iter();
+        Ok(voters.map(|p| p.info.address).collect())
     }
 
     /// Reads. With an index it waits until that of the answer is above it, or the time is over. An
@@ -275,26 +347,35 @@ impl Store {
 
     /// Whether and when the leader was heard.
     pub fn contact(&self) -> Contact {
-        match self.consensus() {
-            Some(consensus) if consensus.is_leader() => Contact {
+        let Some(consensus) = self.consensus() else {
+            return Contact::default();
+        };
+        if consensus.is_leader() {
+            return Contact {
                 known: true,
                 last_contact_ms: 0,
-            },
-            Some(consensus) => Contact {
-                known: consensus.status().leader.is_some(),
-                last_contact_ms: 0,
-            },
-            None => Contact::default(),
+            };
+        }
+        let heard = consensus.last_contact().unwrap_or_default();
+        Contact {
+            known: consensus.leader().is_some(),
+            last_contact_ms: u64::try_from(heard.as_millis()).unwrap_or(u64::MAX),
         }
     }
 
     /// Waits until the view may be used for a read of this consistency.
     pub async fn ready_for(&self, consistency: Consistency) -> Result<(), WriteError> {
         let consensus = self.consensus().ok_or(WriteError::NoLeader)?;
-        match consensus.read_barrier(consistency).await {
-            Ok(()) => Ok(()),
-            Err(ReadError::Stopped) => Err(WriteError::Stopped),
-            Err(_) => Err(WriteError::NoLeader),
+        if consensus.is_leader() {
+            match consensus.read_barrier(consistency).await {
+                Ok(()) => return Ok(()),
+                Err(ReadError::Stopped) => return Err(WriteError::Stopped),
+                Err(_) => {}
+            }
+        }
+        match self.forward() {
+            Some(forward) => Box::pin(forward.ready_for(consistency)).await,
+            None => Err(WriteError::NoLeader),
         }
     }
 

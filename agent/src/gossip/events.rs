@@ -46,6 +46,11 @@ pub async fn receive(shared: Arc<Shared>, mut heard: mpsc::Receiver<Heard>) {
 /// # Errors
 /// It is too large, or this agent is leaving.
 pub async fn fire(shared: &Shared, event: &UserEvent) -> Result<(), String> {
+    if let Some(upstream) = shared.store.upstream() {
+        // Servers decide who may.
+        let sent = upstream.fire_event(&event.name, encode(event));
+        return sent.await.map_err(|e| e.to_string());
+    }
     broadcast(shared, format!("{USER}{}", event.name), encode(event)).await
 }
 

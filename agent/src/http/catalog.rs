@@ -5,12 +5,11 @@ use super::read::{self, Found, Read, body};
 use super::{Call, HttpError, Reply, filter};
 use crate::agent::Shared;
 use crate::query::{Narrow, What, rows};
-use lictor_state::{Command, Outcome, View, fold};
+use crate::writes;
+use lictor_state::{Command, Outcome, View};
 use lictor_wire::gojson::{self, Mode};
 use lictor_wire::rows::{NodeServiceList, NodeServices};
-use lictor_wire::{
-    CoordinateUpdateRequest, DeregisterRequest, HealthCheck, RegisterRequest, Str, Weights,
-};
+use lictor_wire::{CoordinateUpdateRequest, DeregisterRequest, RegisterRequest, Str};
 use std::sync::Arc;
 
 /// `PUT /v1/catalog/register`
@@ -19,100 +18,9 @@ pub async fn register(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Ht
     let mut r: RegisterRequest = decode(&body, "structs.RegisterRequest")?;
     own_datacenter(shared, call, &r.datacenter)?;
     r.datacenter = shared.datacenter.clone();
-    prepare(&mut r)?;
+    writes::registration(&mut r).map_err(HttpError::internal)?;
     done(shared.store.write(Command::Register(Box::new(r))).await?)?;
     Ok(Reply::json(shared, call, &true))
-}
-
-/// Checks and completes a registration, in Consul's order and words.
-fn prepare(r: &mut RegisterRequest) -> Result<(), HttpError> {
-    r.token = Str::new();
-    if r.node.is_empty() {
-        return Err(HttpError::internal("Must provide node"));
-    }
-    if r.address.is_empty() && !r.skip_node_update {
-        return Err(HttpError::internal(
-            "Must provide address if SkipNodeUpdate is not set",
-        ));
-    }
-    if !r.id.is_empty() {
-        check_uuid(&r.id).map_err(|e| HttpError::internal(format!("Bad node ID: {e}")))?;
-    }
-    if let Some(service) = &mut r.service {
-        if service.service.is_empty() && !service.id.is_empty() {
-            return Err(HttpError::internal(
-                "Must provide service name (Service.Service) when service ID is provided",
-            ));
-        }
-        if service.id.is_empty() {
-            service.id = service.service.clone();
-        }
-        if matches!(service.address.as_str(), "0.0.0.0" | "::" | "[::]") {
-            return Err(HttpError::internal("Invalid service address"));
-        }
-        if service.kind == "connect-proxy" {
-            let texts = crate::mesh::proxy_faults(service);
-            if !texts.is_empty() {
-                return Err(HttpError::internal(crate::mesh::fault_list(&texts)));
-            }
-        }
-        if service.weights
-            == (Weights {
-                passing: 0,
-                warning: 0,
-            })
-        {
-            service.weights = Weights::default();
-        }
-        service.proxy = service
-            .proxy
-            .take()
-            .map(|p| Box::new(crate::mesh::normal_proxy(*p)));
-    }
-    // A service without a name or id is no service.
-    if r.service.as_ref().is_some_and(|s| s.service.is_empty()) {
-        r.service = None;
-    }
-    if let Some(check) = r.check.take() {
-        r.checks.push(*check);
-    }
-    let node = r.node.clone();
-    for check in &mut r.checks {
-        prepare_check(check, &node)?;
-    }
-    Ok(())
-}
-
-fn prepare_check(check: &mut HealthCheck, node: &Str) -> Result<(), HttpError> {
-    if check.check_id.is_empty() {
-        check.check_id = check.name.clone();
-    }
-    if check.node.is_empty() {
-        check.node = node.clone();
-    }
-    if fold(&check.node) != fold(node) {
-        return Err(HttpError::internal(format!(
-            "check's node \"{}\" does not match node name \"{node}\" in the registration request",
-            check.node
-        )));
-    }
-    Ok(())
-}
-
-/// A UUID in the usual form, in the words of Go's library where it is not.
-pub fn check_uuid(text: &str) -> Result<(), String> {
-    if text.len() != 36 {
-        return Err("uuid string is wrong length".to_owned());
-    }
-    let fits = text.bytes().enumerate().all(|(at, b)| match at {
-        8 | 13 | 18 | 23 => b == b'-',
-        _ => b.is_ascii_hexdigit(),
-    });
-    if fits {
-        Ok(())
-    } else {
-        Err("uuid is improperly formatted".to_owned())
-    }
 }
 
 /// `PUT /v1/catalog/deregister`
@@ -120,10 +28,7 @@ pub async fn deregister(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, 
     let body = call.document().await?;
     let mut r: DeregisterRequest = decode(&body, "structs.DeregisterRequest")?;
     own_datacenter(shared, call, &r.datacenter)?;
-    if r.node.is_empty() {
-        return Err(HttpError::internal("Must provide node"));
-    }
-    r.token = Str::new();
+    writes::deregistration(&mut r).map_err(HttpError::internal)?;
     done(shared.store.write(Command::Deregister(r)).await?)?;
     Ok(Reply::json(shared, call, &true))
 }
@@ -157,7 +62,10 @@ fn own_datacenter(shared: &Shared, call: &Call, named: &Str) -> Result<(), HttpE
 
 /// `GET /v1/catalog/datacenters`
 pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    let all = crate::gossip::distance::by_distance(shared).await;
+    let all = match shared.store.upstream() {
+        Some(upstream) => upstream.datacenters().await?,
+        None => crate::gossip::distance::by_distance(shared).await,
+    };
     Ok(Reply::json(shared, call, &all))
 }
 

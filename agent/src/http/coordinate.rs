@@ -6,10 +6,12 @@ use super::read::{self, Read, body};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
 use crate::query::{Query, ReadOptions, What};
+use crate::writes;
 use bytes::Bytes;
 use http::StatusCode;
 use lictor_state::{CoordinateUpdate, View};
 use lictor_wire::Str;
+use lictor_wire::rows::CoordinateRow;
 use std::sync::Arc;
 
 fn enabled(shared: &Shared) -> Result<(), HttpError> {
@@ -25,6 +27,21 @@ fn enabled(shared: &Shared) -> Result<(), HttpError> {
 /// `GET /v1/coordinate/datacenters`
 pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     enabled(shared)?;
+    if let Some(upstream) = shared.store.upstream() {
+        let all = upstream.datacenter_coordinates().await?;
+        let rows: Vec<serde_json::Value> = all
+            .into_iter()
+            .map(|dc| {
+                let rows = dc.coordinates.into_iter().map(CoordinateRow::from);
+                serde_json::json!({
+                    "Datacenter": dc.datacenter,
+                    "AreaID": dc.area_id,
+                    "Coordinates": rows.collect::<Vec<_>>(),
+                })
+            })
+            .collect();
+        return Ok(Reply::json(shared, call, &rows));
+    }
     let known = crate::gossip::distance::datacenters(shared).await;
     let rows: Vec<_> = known
         .iter()
@@ -98,15 +115,11 @@ pub async fn update(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
     }
     read::own_datacenter(shared, call)?;
     let coord = r.coord.unwrap_or_default();
-    if !coord.is_compatible() {
-        return Err(HttpError::internal("incompatible coordinate"));
-    }
-    if !coord.is_valid() {
-        return Err(HttpError::internal("invalid coordinate"));
-    }
-    shared.leader.coordinate(CoordinateUpdate {
+    writes::coordinate(&coord).map_err(HttpError::internal)?;
+    let update = CoordinateUpdate {
         node: r.node,
         coord,
-    });
+    };
+    shared.update_coordinate(update).await?;
     Ok(Reply::empty())
 }

@@ -70,13 +70,15 @@ pub fn lazily<R: Row>(call: &Call, rows: bool) -> Result<Wanted<R>, HttpError> {
 }
 
 /// A map that may not be there.
-struct MaybeMap<'a>(Option<&'a StrMap>);
+pub struct MaybeMap<'a>(pub Option<&'a StrMap>);
 
 impl MaybeMap<'_> {
-    fn is_empty(&self) -> bool {
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
         self.0.is_none_or(StrMap::is_empty)
     }
-    fn get(&self, key: &str) -> Option<&Str> {
+    /// The value of `key`.
+    pub fn get(&self, key: &str) -> Option<&Str> {
         self.0?.get(key)
     }
 }

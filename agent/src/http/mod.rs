@@ -23,9 +23,8 @@ mod ui;
 
 pub use answer::Reply;
 pub use cache::AnswerCache;
-pub use catalog::check_uuid;
 pub use error::HttpError;
-pub use options::WaitLimits;
+pub use options::{WaitLimits, jittered};
 
 use crate::agent::Shared;
 use answer::finish;

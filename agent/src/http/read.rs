@@ -3,7 +3,7 @@
 use super::answer::{Reply, encode};
 use super::{Call, HttpError};
 use crate::agent::Shared;
-use crate::query::{Freshness, Query, ReadOptions};
+use crate::query::{Query, ReadOptions};
 use crate::store::{Answered, CacheNote};
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
@@ -215,14 +215,6 @@ pub fn body<T: Serialize + ?Sized>(shared: &Shared, call: &Call, value: &T) -> F
 pub fn own_datacenter(shared: &Shared, call: &Call) -> Result<(), HttpError> {
     match foreign_datacenter(shared, call) {
         Some(_) => Err(no_path()),
-        None => Ok(()),
-    }
-}
-
-/// Confirms that a read of this freshness may use the present view.
-pub async fn barrier(shared: &Shared, freshness: Freshness) -> Result<(), HttpError> {
-    match freshness.barrier() {
-        Some(barrier) => Ok(shared.store.ready_for(barrier).await?),
         None => Ok(()),
     }
 }

@@ -98,8 +98,8 @@ endpoints! {
     CoordinateNodes "/v1/coordinate/nodes" "GET" coordinate::nodes;
     CoordinateNode "/v1/coordinate/node/" "GET" coordinate::node;
     CoordinateUpdate "/v1/coordinate/update" "PUT" coordinate::update;
-    OperatorKeyring "/v1/operator/keyring" "GET,POST,PUT,DELETE" operator::keyring;
     LictorDocker "/v1/lictor/docker/containers" "GET" docker::containers;
+    OperatorKeyring "/v1/operator/keyring" "GET,POST,PUT,DELETE" operator::keyring;
     AclBootstrap "/v1/acl/bootstrap" "PUT" local::acl;
     AclLogin "/v1/acl/login" "POST" local::acl;
     AclLogout "/v1/acl/logout" "POST" local::acl;

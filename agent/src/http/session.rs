@@ -4,16 +4,15 @@ use super::options::read_options;
 use super::read::{self, Read, body};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
-use crate::query::{Freshness, Query, ReadOptions, What};
-use lictor_state::{Command, Outcome, View};
+use crate::query::{Query, ReadOptions, What};
+use crate::writes;
+use lictor_state::{Command, View};
 use lictor_wire::gojson::{self, Mode};
 use lictor_wire::{GoDuration, Session, SessionBehavior, SessionRequest, Str};
 use std::sync::Arc;
 
 /// Where a client says nothing.
 const LOCK_DELAY: GoDuration = GoDuration::from_secs(15);
-/// The longest time to live.
-const TTL_MAX: GoDuration = GoDuration::from_secs(86_400);
 
 /// `PUT /v1/session/create`
 pub async fn create(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
@@ -25,15 +24,10 @@ pub async fn create(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
         gojson::decode(&body, Mode::Lenient, "structs.Session").map_err(HttpError::decode)?
     };
     let session = prepare(shared, r)?;
-    let id = session.id.clone();
     shared.metrics.count("session.apply");
-    match shared
-        .store
-        .write(Command::SessionCreate(Box::new(session)))
-        .await?
-    {
-        Outcome::Refused(text) => Err(HttpError::internal(format!("apply failed: {text}"))),
-        _ => Ok(Reply::json(shared, call, &serde_json::json!({ "ID": id }))),
+    match shared.store.create_session(session).await? {
+        Ok(id) => Ok(Reply::json(shared, call, &serde_json::json!({ "ID": id }))),
+        Err(text) => Err(HttpError::internal(format!("apply failed: {text}"))),
     }
 }
 
@@ -47,23 +41,12 @@ fn prepare(shared: &Shared, r: SessionRequest) -> Result<Session, HttpError> {
             )));
         }
     };
-    if !r.ttl.is_empty() {
-        let ttl = GoDuration::parse(&r.ttl)
-            .map_err(|e| HttpError::internal(format!("Session TTL '{}' invalid: {e}", r.ttl)))?;
-        let min = shared.live().session_ttl_min;
-        if ttl.0 != 0 && (ttl < min || ttl > TTL_MAX) {
-            return Err(HttpError::internal(format!(
-                "Invalid Session TTL '{}', must be between [{}={TTL_MAX}]",
-                ttl.0, min
-            )));
-        }
-    }
     // The old list, if given, stands in for the new one.
     let node_checks = match (r.node_checks, r.checks) {
         (Some(checks), _) | (None, Some(checks)) => checks,
         (None, None) => vec![Str::from("serfHealth")],
     };
-    Ok(Session {
+    let session = Session {
         id: crate::random::uuid(),
         name: r.name,
         node: if r.node.is_empty() {
@@ -78,7 +61,9 @@ fn prepare(shared: &Shared, r: SessionRequest) -> Result<Session, HttpError> {
         service_checks: r.service_checks,
         create_index: 0,
         modify_index: 0,
-    })
+    };
+    writes::session(&session, shared.live().session_ttl_min).map_err(HttpError::internal)?;
+    Ok(session)
 }
 
 fn need_id(call: &Call) -> Result<Str, HttpError> {
@@ -102,14 +87,8 @@ pub async fn destroy(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Htt
 pub async fn renew(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     read::own_datacenter(shared, call)?;
     let id = need_id(call)?;
-    let query = Query::from(What::Session { id: id.clone() });
-    let options = ReadOptions::now(Freshness::Default);
-    let found = shared.store.read(&query, &options).await?;
-    match found.view.session(&id) {
-        Some(session) => {
-            shared.leader.session_renewed(session);
-            Ok(Reply::json(shared, call, &[session]))
-        }
+    match crate::leader::renew_session(shared, &id).await? {
+        Some(session) => Ok(Reply::json(shared, call, &[session])),
         None => Err(HttpError::not_found(format!("Session id '{id}' not found"))),
     }
 }

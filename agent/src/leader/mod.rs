@@ -4,6 +4,9 @@
 mod members;
 
 use crate::agent::Shared;
+use crate::cluster::autopilot;
+use crate::query::{Freshness, Query, ReadOptions, What};
+use crate::store::WriteError;
 use lictor_raft::Leadership;
 use lictor_state::{Command, CoordinateUpdate, WatchKey, fold};
 use lictor_wire::{GoDuration, Session, Str};
@@ -77,6 +80,22 @@ fn deadline(session: &Session) -> Option<Instant> {
     Some(Instant::now() + ttl.to_std() * TTL_FACTOR)
 }
 
+/// Gives a session its full time again, wherever its time is kept; nothing where there is none of
+/// that id.
+pub async fn renew_session(shared: &Shared, id: &Str) -> Result<Option<Arc<Session>>, WriteError> {
+    if let Some(upstream) = shared.store.upstream() {
+        return upstream.renew_session(id).await;
+    }
+    let query = Query::from(What::Session { id: id.clone() });
+    let options = ReadOptions::now(Freshness::Default);
+    let found = shared.store.read(&query, &options).await?;
+    let session = found.view.session(id).cloned();
+    if let Some(session) = &session {
+        shared.leader.session_renewed(session);
+    }
+    Ok(session)
+}
+
 /// Runs the duties whenever this server leads, until the agent ends.
 pub async fn run(shared: Arc<Shared>) {
     let Some(consensus) = shared.store.consensus().cloned() else {
@@ -113,7 +132,8 @@ async fn lead(shared: &Arc<Shared>) {
         members::run(shared, established),
         sessions(shared),
         coordinates(shared),
-        tombstones(shared)
+        tombstones(shared),
+        autopilot::lead(shared)
     );
 }
 

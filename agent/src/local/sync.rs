@@ -1,10 +1,10 @@
 //! The task that keeps the catalog equal to the local state.
 
-use super::plan::{self, Identity, Said};
+use super::plan::{self, Identity, LocalSide, Remote, Said};
 use crate::agent::Shared;
+use crate::query::{Freshness, Query, ReadOptions, What};
 use crate::store::WriteError;
-use lictor_raft::Consistency;
-use lictor_state::{Command, Outcome};
+use lictor_state::{Command, Outcome, View};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,15 +79,26 @@ pub async fn now(shared: &Arc<Shared>) -> Result<(), WriteError> {
 /// Makes the catalog equal to the local state. One round at a time.
 async fn round(shared: &Arc<Shared>, all: bool) -> Result<(), WriteError> {
     let _one = shared.syncing.lock().await;
-    shared.store.ready_for(Consistency::Default).await?;
-    let view = shared.store.view();
     let local = shared.local.snapshot(Instant::now(), all);
     if !local.complete && local.node_in_sync && local.services.is_empty() && local.checks.is_empty()
     {
         return Ok(());
     }
     let me = shared.identity();
-    let plan = plan::plan(&me, &local, &view);
+    let remote = match remote(shared, &me, &local).await {
+        Ok(remote) => remote,
+        Err(error) => {
+            if local.complete {
+                shared.local.round_failed();
+            }
+            return Err(error);
+        }
+    };
+    let remote = Remote {
+        services: &remote.0,
+        checks: &remote.1,
+    };
+    let plan = plan::plan(&me, &local, remote);
     for (id, tags) in plan.adopt_tags {
         shared.local.adopt_tags(&id, tags);
     }
@@ -99,6 +110,29 @@ async fn round(shared: &Arc<Shared>, all: bool) -> Result<(), WriteError> {
     }
     shared.local.synced(&plan.done);
     Ok(())
+}
+
+/// What the catalog has of this node: its services, and its checks.
+async fn remote(
+    shared: &Shared,
+    me: &Identity,
+    local: &LocalSide,
+) -> Result<(Arc<View>, Arc<View>), WriteError> {
+    let overridden = local.services.values().any(|s| s.enable_tag_override);
+    if shared.store.upstream().is_some() && !local.complete && !overridden {
+        // What changed here is written whatever the servers have: they need not be asked.
+        return Ok(Default::default());
+    }
+    let read = async |what: What| {
+        let options = ReadOptions::now(Freshness::Default);
+        let answered = shared.store.read(&Query::from(what), &options).await;
+        answered.map(|a| a.view)
+    };
+    let name = || me.name.clone();
+    tokio::try_join!(
+        read(What::Node { name: name() }),
+        read(What::NodeChecks { node: name() })
+    )
 }
 
 async fn write(

@@ -8,13 +8,16 @@
 mod ask;
 mod cache;
 mod flights;
+mod servers;
 mod tell;
 
+use crate::agent::Shared;
 use crate::query::{Freshness, Query, ReadOptions};
-use crate::store::{Answered, Contact, WriteError};
+use crate::store::{Answered, Contact, TxnRead, WriteError};
 use bytes::Bytes;
 use cache::Cache;
 use flights::{Flight, Flights, Key};
+use lictor_config::Config;
 use lictor_rpc_wire::message::{
     self, DcRequest, QueryOptions, SessionRequest, SessionSpecificRequest, TxnReadRequest,
     TxnReadResponse,
@@ -50,6 +53,12 @@ pub trait Servers: Send + Sync + 'static {
         kind: Kind,
         wait: Duration,
     ) -> Result<Bytes, WriteError>;
+
+    /// Takes over another configuration.
+    fn configure(&self, _: &Config) {}
+
+    /// Follows what gossip says of them, until the agent ends.
+    async fn follow(&self, _: Arc<Shared>) {}
 }
 
 /// The servers, as a client agent uses them.
@@ -96,6 +105,22 @@ impl Upstream {
                 epochs: AtomicU64::new(1 << 48),
             }),
         }
+    }
+
+    /// The servers that gossip knows, asked as this configuration says.
+    pub fn routed(config: &Config) -> Upstream {
+        let servers = Arc::new(servers::Routed::new(config));
+        Upstream::new(servers, Str::from(config.datacenter.as_str()))
+    }
+
+    /// Takes over another configuration.
+    pub fn configure(&self, config: &Config) {
+        self.inner.servers.configure(config);
+    }
+
+    /// Follows what gossip says of the servers, until the agent ends.
+    pub async fn follow(&self, shared: Arc<Shared>) {
+        self.inner.servers.follow(shared).await;
     }
 
     /// Reads, as [`crate::store::Store::read`] promises.
@@ -240,12 +265,12 @@ impl Upstream {
         }
     }
 
-    /// A transaction that only reads: its outcome, and how fresh it is.
+    /// A transaction that only reads, as [`crate::store::Store::txn_read`] promises.
     pub async fn txn_read(
         &self,
         ops: &[TxnOp],
         freshness: Freshness,
-    ) -> Result<(Outcome, Contact), WriteError> {
+    ) -> Result<(TxnRead, Contact), WriteError> {
         let request = TxnReadRequest {
             datacenter: self.inner.datacenter.clone(),
             ops: ops.iter().map(message::TxnOp::from).collect(),
@@ -253,7 +278,12 @@ impl Upstream {
         };
         let reply: TxnReadResponse = self.call("Txn.Read", &request, Kind::Read).await?;
         let contact = contact(&reply.meta);
-        Ok((reply.response.into_outcome(), contact))
+        let outcome = match reply.response.into_outcome() {
+            Outcome::Txn { results, errors } if errors.is_empty() => Ok(results),
+            Outcome::Txn { errors, .. } => Err(errors),
+            _ => Ok(Vec::new()),
+        };
+        Ok((outcome, contact))
     }
 
     /// Tells where a node is. The servers write it some seconds later.

@@ -140,6 +140,23 @@ impl Consensus {
         Some(now.saturating_sub(Duration::from_millis(at)))
     }
 
+    /// The leader, if it can be counted on: a follower has heard it of late, a leader has heard a
+    /// quorum.
+    pub fn leader(&self) -> Option<ServerInfo> {
+        let leader = self.inner.leadership.borrow().leader.clone()?;
+        let limit = 2 * self.election_timeout();
+        let heard = if leader.id() != self.inner.id {
+            self.last_contact().is_some_and(|c| c <= limit)
+        } else if self.inner.sole.load(Ordering::Acquire) {
+            true
+        } else {
+            let metrics = self.inner.raft.metrics();
+            let acked = metrics.borrow_watched().last_quorum_acked;
+            acked.is_some_and(|at| at.elapsed() <= limit)
+        };
+        heard.then_some(leader)
+    }
+
     /// The longest time that a follower waits for its leader before it asks for votes.
     pub fn election_timeout(&self) -> Duration {
         Duration::from_millis(self.inner.raft.config().election_timeout_max)

@@ -302,12 +302,12 @@ impl Consensus {
     /// Proposes an entry and waits until it is applied here.
     ///
     /// Dropping the future does not take the proposal back.
-    pub async fn propose(&self, entry: Entry) -> Result<Applied, ProposeError> {
+    pub async fn propose(&self, entry: impl Into<Arc<Entry>>) -> Result<Applied, ProposeError> {
         let inner = &*self.inner;
         if inner.stopped.load(Ordering::Acquire) {
             return Err(ProposeError::Stopped);
         }
-        match tokio::time::timeout(WRITE_LIMIT, inner.write(Proposal(Arc::new(entry)))).await {
+        match tokio::time::timeout(WRITE_LIMIT, inner.write(Proposal(entry.into()))).await {
             Ok(result) => result,
             Err(_) => Err(ProposeError::Unknown("it was not confirmed in time")),
         }

@@ -1,5 +1,6 @@
 //! Instants as Go's `time.Time` marshals itself: fifteen bytes, or sixteen with odd seconds in the
-//! zone's offset.
+//! zone's offset. Later generations of Go's codec write msgpack's own timestamps in place of them,
+//! of four, eight or twelve bytes; these are read too.
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::ser::{Serialize, Serializer};
@@ -46,8 +47,7 @@ impl Time {
             (None, _) => return Ok(Time::default()),
             (Some(1), bytes) if bytes.len() == 15 => (bytes, 0),
             (Some(2), [head @ .., last]) if head.len() == 15 => (head, i32::from(*last as i8)),
-            (Some(1 | 2), _) => return Err("time of an invalid length"),
-            (Some(_), _) => return Err("time of an unsupported version"),
+            _ => return Time::from_timestamp(bytes),
         };
         let (mut seconds, mut nanos, mut minutes) = ([0; 8], [0; 4], [0; 2]);
         seconds.copy_from_slice(&head[1..9]);
@@ -59,6 +59,19 @@ impl Time {
             nanos: u32::from_be_bytes(nanos),
             offset: (minutes != UTC).then(|| i32::from(minutes) * 60 + odd_seconds),
         })
+    }
+
+    fn from_timestamp(bytes: &[u8]) -> Result<Time, &'static str> {
+        let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, b| sum << 8 | u64::from(*b));
+        let (seconds, nanos) = match bytes.len() {
+            4 => (number(bytes), 0),
+            // Thirty bits of nanoseconds, thirty-four of seconds.
+            8 => (number(bytes) & 0x3_ffff_ffff, number(bytes) >> 34),
+            12 => (number(&bytes[4..]), number(&bytes[..4])),
+            _ => return Err("time of an unknown form"),
+        };
+        let nanos = u32::try_from(nanos).unwrap_or_default();
+        Ok(Time::from_unix(seconds as i64, nanos))
     }
 }
 

@@ -9,6 +9,8 @@ mod commands;
 mod definition;
 mod proxy;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod txn;
 
 pub use commands::{kv_verb, kv_word};

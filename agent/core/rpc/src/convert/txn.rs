@@ -86,22 +86,22 @@ impl message::TxnOp {
             return Err("unknown operation: intentions are not supported".to_owned());
         } else if let Some(TxnNodeOp { verb, node }) = self.node {
             Some(TxnOp::Node(NodeOp {
-                verb: catalog(&verb, "Node")?,
+                verb: catalog(&verb, "node")?,
                 node: node.into(),
             }))
         } else if let Some(op) = self.service {
             Some(TxnOp::Service(ServiceOp {
-                verb: catalog(&op.verb, "Service")?,
+                verb: catalog(&op.verb, "service")?,
                 node: op.node,
                 service: Box::new(op.service.into()),
             }))
         } else if let Some(TxnCheckOp { verb, check }) = self.check {
             Some(TxnOp::Check(CheckOp {
-                verb: catalog(&verb, "Check")?,
+                verb: catalog(&verb, "check")?,
                 check: Box::new(check.into()),
             }))
         } else if let Some(op) = self.session {
-            return Err(format!("unknown Session operation: {}", op.verb));
+            return Err(format!("unknown session operation: {}", op.verb));
         } else {
             None
         })
