@@ -238,7 +238,7 @@ fn allowed(shared: &Shared, kind: &CheckType, source: Source) -> Result<(), Http
         return Ok(());
     }
     let (enabled, text) = match source {
-        Source::Api => (
+        Source::Api | Source::Docker => (
             config.enable_script_checks,
             lictor_check::SCRIPTS_DISABLED_REMOTE,
         ),
@@ -249,11 +249,6 @@ fn allowed(shared: &Shared, kind: &CheckType, source: Source) -> Result<(), Http
     };
     if !enabled {
         return Err(HttpError::internal(text));
-    }
-    if kind.is_docker() {
-        return Err(HttpError::bad_request(
-            "Invalid check: checks inside containers (DockerContainerID) are not supported by this version of Lictor",
-        ));
     }
     Ok(())
 }

@@ -170,6 +170,21 @@ pub const KEYS: &[Key] = &[
     key("cache.entry_fetch_max_burst", Int, "Fetches of an entry at once.").default("2").reload(),
     key("cache.entry_fetch_rate", Float, "Fetches of an entry per second.").note("no limit").reload(),
 
+    // ---- containers
+    key("docker.enabled", Bool, "Register the containers of a Docker daemon.").flag("docker").default("false"),
+    key("docker.mode", Text, "Which containers: published (all that publish a port), explicit (those with a SERVICE_NAME) or off.").flag("docker-mode").default("published"),
+    key("docker.host", Text, "The daemon: `unix://`, `tcp://` or `https://`.").flag("docker-host").note("`DOCKER_HOST`, else `unix:///var/run/docker.sock`"),
+    key("docker.host_address", Text, "Address of the host, for published ports; may be a template.").flag("docker-host-address").note("that of the agent, if it is in the host's network namespace"),
+    key("docker.hostname", Text, "First part of the ids of services.").note("name of the daemon's host"),
+    key("docker.internal", Bool, "Register containers' own addresses and exposed ports.").flag("docker-internal").default("false"),
+    key("docker.ip_label", Text, "Label that holds a container's address."),
+    key("docker.network", Text, "Network to take addresses from where a container is on several."),
+    key("docker.tags", List, "Tags of every service of a container."),
+    key("docker.filter_label", Text, "Only containers with this label; `key` or `key=value`.").flag("docker-filter-label"),
+    key("docker.deregister", Text, "always, or on-success: containers that failed stay, critical.").default("always"),
+    key("docker.resync_interval", Duration, "Time between two looks at all containers.").default("60s"),
+    key("docker.drain_timeout", Duration, "How long a container that outlives its stop signal stays out of answers.").default("40s"),
+
     // ---- ACLs
     key("acl.enabled", Bool, "Enforce ACLs.").default("false").not_yet("false"),
     key("acl.default_policy", Text, "What holds without a rule: allow or deny.").default("allow").not_yet("allow"),
