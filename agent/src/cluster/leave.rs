@@ -26,8 +26,8 @@ pub async fn before_gossip(shared: &Arc<Shared>) {
     if !shares(&consensus) {
         return;
     }
-    if consensus.is_leader() {
-        if let Err(error) = hand_over(&consensus, "").await {
+    if consensus.is_leader()
+        && let Err(error) = hand_over(&consensus, "").await {
             // As Consul does: out of the membership, so that the others choose a leader.
             tracing::error!(target: "agent.server", error = %error, "failed to transfer leadership, removing the server");
             let own = &consensus.server().node_id;
@@ -36,7 +36,6 @@ pub async fn before_gossip(shared: &Arc<Shared>) {
             }
             return;
         }
-    }
     let ask = Ask::Leaving {
         id: shared.node_id.to_string(),
     };
