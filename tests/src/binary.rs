@@ -22,6 +22,14 @@ pub fn demo_binary() -> &'static Path {
     &FOUND
 }
 
+/// What runs in the containers of tests: `LICTOR_TEST_CONTAINER`, else the newest that was built. It
+/// must be static.
+pub fn container_binary() -> &'static Path {
+    static FOUND: LazyLock<PathBuf> =
+        LazyLock::new(|| find("LICTOR_TEST_CONTAINER", "lictor-test-container"));
+    &FOUND
+}
+
 fn find(variable: &str, name: &str) -> PathBuf {
     if let Some(given) = std::env::var_os(variable) {
         let path = PathBuf::from(given);

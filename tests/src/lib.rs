@@ -20,7 +20,7 @@ mod target;
 mod wait;
 
 pub use agent::{Agent, Builder, Exit};
-pub use binary::{demo_binary, lictor_binary, workspace};
+pub use binary::{container_binary, demo_binary, lictor_binary, workspace};
 pub use cli::{Output, run};
 pub use dns::{Answer, Question, Record};
 pub use files::Folder;

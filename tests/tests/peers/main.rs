@@ -2,7 +2,6 @@
 //! it is missing the test fails and says what to install.
 
 mod agent;
-mod container;
 mod dnsmasq;
 mod patroni;
 mod process;
