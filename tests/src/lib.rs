@@ -11,6 +11,7 @@ mod binary;
 mod cli;
 mod dns;
 mod files;
+pub mod linear;
 mod peer;
 mod ports;
 mod raw;
