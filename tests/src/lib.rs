@@ -10,14 +10,17 @@ mod agent;
 mod binary;
 mod cli;
 mod dns;
+pub mod exclusion;
 mod files;
 pub mod linear;
+pub mod netns;
 mod peer;
 mod ports;
 mod raw;
 mod reply;
 mod target;
 mod wait;
+pub mod watch_order;
 
 pub use agent::{Agent, Builder, Exit};
 pub use binary::{demo_binary, lictor_binary, workspace};
