@@ -229,9 +229,12 @@ impl Agent {
 
     /// What a lone server is that keeps its data in a folder.
     pub fn build_server(data: &Path) -> Builder {
-        let args = ["-server", "-bootstrap-expect=1"]
-            .map(str::to_owned)
-            .to_vec();
+        let args = ["-server", "-bootstrap-expect=1"].map(str::to_owned);
+        Agent::build_with(args.to_vec(), data)
+    }
+
+    /// What these arguments say, with its data in a folder.
+    pub fn build_with(args: Vec<String>, data: &Path) -> Builder {
         Builder {
             args,
             data: Some(data.to_owned()),

@@ -9,10 +9,13 @@
 mod agent;
 mod binary;
 mod cli;
+pub mod cluster;
 mod dns;
 pub mod exclusion;
 mod files;
 pub mod linear;
+pub mod load;
+pub mod locking;
 pub mod netns;
 mod peer;
 mod ports;
@@ -21,6 +24,7 @@ mod reply;
 mod target;
 mod wait;
 pub mod watch_order;
+pub mod watching;
 
 pub use agent::{Agent, Builder, Exit};
 pub use binary::{demo_binary, lictor_binary, workspace};
