@@ -308,6 +308,17 @@ impl Agent {
         self.child.is_some() && self.ended().is_none()
     }
 
+    /// Whether it has ended by itself and nobody has asked for its exit code.
+    pub fn has_ended(&self) -> bool {
+        let Some(child) = &self.child else {
+            return false;
+        };
+        // The state follows the name, which is in brackets.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()));
+        let state = stat.as_ref().ok().and_then(|s| s.rsplit_once(") "));
+        state.is_none_or(|(_, state)| state.starts_with('Z'))
+    }
+
     /// Its process number.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("a running agent").id()

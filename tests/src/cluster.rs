@@ -259,6 +259,7 @@ impl Cluster {
         until_for(LIMIT, "a leader that most servers know", async || {
             let mut votes = vec![0; self.servers.len()];
             for server in up.iter().map(|i| &self.servers[*i]) {
+                assert!(!server.agent.has_ended(), "{} has ended", server.name);
                 let leader = server.leader().await;
                 let known = up.iter().find(|i| Some(self.servers[**i].rpc()) == leader);
                 if let Some(known) = known {
@@ -306,6 +307,7 @@ impl Cluster {
         let mut leaders = BTreeSet::new();
         for member in self.up() {
             let name = &member.name;
+            assert!(!member.agent.has_ended(), "{name} has ended");
             let Some(leader) = member.leader().await else {
                 return Some(format!("{name} knows no leader"));
             };

@@ -40,7 +40,7 @@ impl fmt::Display for Clash {
 ///
 /// # Errors
 /// The first two that do not go together.
-pub fn check(holds: &[Hold]) -> Result<usize, Clash> {
+pub fn check(holds: &[Hold]) -> Result<usize, Box<Clash>> {
     let mut locks: BTreeMap<&str, Vec<&Hold>> = BTreeMap::new();
     for hold in holds.iter().filter(|h| h.from < h.until) {
         locks.entry(&hold.lock).or_default().push(hold);
@@ -52,10 +52,12 @@ pub fn check(holds: &[Hold]) -> Result<usize, Clash> {
         let mut longest: Option<&Hold> = None;
         for hold in holds.iter().copied() {
             if let Some(before) = longest {
-                let clash = |what| Clash {
-                    what,
-                    one: before.clone(),
-                    other: hold.clone(),
+                let clash = |what| {
+                    Box::new(Clash {
+                        what,
+                        one: before.clone(),
+                        other: hold.clone(),
+                    })
                 };
                 let same = before.session == hold.session;
                 if !same && hold.from < before.until {

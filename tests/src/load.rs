@@ -64,9 +64,21 @@ impl Load {
         }
     }
 
+    /// Reads alone.
+    pub fn reads(prefix: &str) -> Load {
+        Load {
+            mix: (100, 0, 0),
+            ..Load::mixed(prefix)
+        }
+    }
+
     /// Starts one client each. They work until they are stopped.
     pub fn start(&self, clients: Vec<Client>) -> Running {
-        let clock = Clock::start();
+        self.start_by(Clock::start(), clients)
+    }
+
+    /// As [`Load::start`], by the clock of another load, so that the two histories can be one.
+    pub fn start_by(&self, clock: Clock, clients: Vec<Client>) -> Running {
         let stop = Arc::new(AtomicBool::new(false));
         let numbers = Arc::new(AtomicU64::new(1));
         let acknowledged = Arc::new(AtomicU64::new(0));
@@ -130,12 +142,8 @@ impl Running {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = History::default();
         for worker in std::mem::take(&mut self.workers) {
-            let one = worker.await.expect("a client's record");
-            all.events.extend(one.events);
-            all.complaints.extend(one.complaints);
+            all = all.and(worker.await.expect("a client's record"));
         }
-        all.events.sort_by_key(|e| e.start);
-        all.complaints.sort_by_key(|(at, _)| *at);
         all
     }
 }
@@ -158,6 +166,15 @@ pub struct History {
 }
 
 impl History {
+    /// This and another by the same clock.
+    pub fn and(mut self, other: History) -> History {
+        self.events.extend(other.events);
+        self.complaints.extend(other.complaints);
+        self.events.sort_by_key(|e| e.start);
+        self.complaints.sort_by_key(|(at, _)| *at);
+        self
+    }
+
     /// Fails unless the history is linearizable. It is written to a file then.
     #[track_caller]
     pub fn is_linearizable(&self) -> Summary {

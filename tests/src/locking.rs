@@ -65,7 +65,7 @@ impl Locking {
     ///
     /// # Errors
     /// Two that held it at one time.
-    pub async fn stop(mut self) -> Result<usize, Clash> {
+    pub async fn stop(mut self) -> Result<usize, Box<Clash>> {
         self.stop.store(true, Ordering::Relaxed);
         let mut holds = Vec::new();
         for contender in std::mem::take(&mut self.contenders) {

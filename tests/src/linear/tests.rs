@@ -322,6 +322,45 @@ fn long_histories_are_decided() {
     println!("{summary:?}");
 }
 
+/// A register with a copy that lags: what clients see who read the register, and what those see
+/// whose reads the copy answers.
+fn with_a_copy(read_the_copy: bool) -> Vec<Event> {
+    let mut held: Vec<(u64, Option<Seen>)> = vec![(0, None)];
+    let mut events = Vec::new();
+    let mut random = 11_u64;
+    let mut draw = move |n: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % n
+    };
+    for n in 1..200_u64 {
+        let (start, at, end) = (n * 10, n * 10 + draw(8), n * 10 + 9);
+        if draw(2) == 0 {
+            held.push((at, Some(Seen { value: n, index: n })));
+            events.push(event(1, Op::Put(n), Outcome::Done, start, end));
+        } else {
+            // The copy is a little behind, and now and then far.
+            let lag = match (read_the_copy, draw(10)) {
+                (false, _) => 0,
+                (true, 0) => 40,
+                (true, _) => 1,
+            };
+            let then = held.iter().rev().find(|(t, _)| *t + lag <= at);
+            let seen = then.and_then(|(_, seen)| *seen);
+            events.push(event(2, Op::Get, Outcome::Read(seen), start, end));
+        }
+    }
+    events
+}
+
+#[test]
+fn reads_of_a_copy_that_lags_are_seen() {
+    good(&with_a_copy(false));
+    let text = bad(&with_a_copy(true));
+    assert!(text.contains("saw what had been replaced"), "{text}");
+}
+
 // ---- against a brute force ----
 
 /// Whether any order of any choice of the operations in doubt explains the history; from the
@@ -456,15 +495,14 @@ fn truthful(events: &mut [Event], points: &[u64]) {
     };
     order.sort_by_key(|i| (point(&events[*i], *i), *i));
     let mut held: Option<Seen> = None;
-    let mut index = 0;
     for (n, i) in order.into_iter().enumerate() {
+        let index = n as u64 + 1;
         let event = &mut events[i];
         let happens = match event.outcome {
             Outcome::Failed => false,
             Outcome::Unknown => n % 2 == 0,
             _ => true,
         };
-        index += 1;
         let mut applied = true;
         match event.op {
             Op::Get => {}

@@ -4,7 +4,6 @@
 use lictor_tests::cluster::{Cluster, Plan};
 use lictor_tests::linear::Violation;
 use lictor_tests::load::Load;
-use lictor_tests::until_for;
 use std::time::Duration;
 
 /// The harness alone: one server, every kind of operation, a kill and a pause.
@@ -33,20 +32,18 @@ async fn stale_reads_taken_for_default_ones_are_seen() {
     let cluster = Plan::servers(3).start().await;
     let leader = cluster.leader().await;
     let cut_off = cluster.server_but(leader);
-    let load = Load {
-        stale: true,
-        ..Load::mixed("load/")
-    };
-    // Half of the clients read from the server that will hear nothing.
     let of = |i: usize| Cluster::clients_of(&cluster.servers[i..=i], 3);
-    let load = load.start([of(leader), of(cut_off)].concat());
+    let load = Load::mixed("load/").start(of(leader));
+    let readers = Load {
+        stale: true,
+        ..Load::reads("load/")
+    };
+    let readers = readers.start_by(load.clock(), of(cut_off));
     load.progress(30).await;
     cluster.net.isolate(&cluster.servers[cut_off].place);
-    load.progress(60).await;
-    // Its own writes wait in vain; meanwhile the readers among its clients go on.
-    super::meanwhile(Duration::from_secs(3)).await;
+    load.progress(100).await;
     cluster.net.heal();
-    let history = load.stop().await;
+    let history = load.stop().await.and(readers.stop().await);
     match history.verdict() {
         Err(Violation::NotLinearizable { explanation, .. }) => println!("seen: {explanation}"),
         other => panic!("a broken rule was not seen: {other:?}"),
