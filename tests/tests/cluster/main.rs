@@ -7,6 +7,7 @@
 mod addresses;
 mod disk;
 mod failover;
+mod interfaces;
 mod kills;
 mod leaving;
 mod locks;
