@@ -1,7 +1,12 @@
 //! The parts of an agent, started in order and stopped in reverse.
 
 use crate::aliases::Aliases;
+use crate::cluster::forward::Forward;
+use crate::cluster::identity::Identity as ClusterIdentity;
+use crate::cluster::links::{Links, RaftLinks};
+use crate::cluster::{self, Cluster};
 use crate::events::Events;
+use crate::gossip::{self, Gossip};
 use crate::http::{self, AnswerCache};
 use crate::leader::{self, Leader};
 use crate::live::Live;
@@ -9,7 +14,8 @@ use crate::load::Loader;
 use crate::local::plan::Identity;
 use crate::local::{self, Files, Local, Source};
 use crate::metrics::Metrics;
-use crate::store::{Store, unix_ms};
+use crate::store::{Store, WriteError, unix_ms};
+use crate::upstream::Upstream;
 use crate::watches::Watching;
 use crate::{node_id, registrar};
 use arc_swap::ArcSwap;
@@ -18,6 +24,7 @@ use lictor_config::{Config, ListenAddr};
 use lictor_dns::{DnsServer, Responder};
 use lictor_net::{HttpServer, LimitValues, Limits, Listener};
 use lictor_raft::{Consensus, Options, ServerInfo, Storage};
+use lictor_state::{Command, CoordinateUpdate};
 use lictor_wire::{Coordinate, Status, Str, StrMap};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -45,6 +52,8 @@ pub struct Shared {
     pub local: Local,
     /// The runs of its checks.
     pub checks: Checks,
+    /// This server among the servers.
+    pub cluster: Cluster,
     /// The duties of a leader.
     pub leader: Leader,
     /// Metrics.
@@ -53,10 +62,14 @@ pub struct Shared {
     pub answers: AnswerCache,
     /// User events.
     pub events: Events,
+    /// The pools that this agent is in.
+    pub gossip: Gossip,
     /// One anti-entropy round at a time.
     pub syncing: Mutex<()>,
     /// Limits of the HTTP listeners.
     pub http_limits: Arc<Limits>,
+    /// Limits of the servers' port.
+    pub rpc_limits: Arc<Limits>,
     /// Log lines for `monitor`.
     pub log: lictor_log::Handle,
     ending: watch::Sender<bool>,
@@ -68,6 +81,8 @@ pub struct Shared {
     dns: OnceLock<Arc<Responder>>,
     https: OnceLock<Arc<lictor_net::Tls>>,
     watches: Watching,
+    /// Containers of a Docker daemon.
+    pub docker: crate::docker::Docker,
     /// Aliases of services on other nodes.
     pub aliases: Aliases,
 }
@@ -79,15 +94,6 @@ pub enum End {
     Left,
     /// It cannot go on.
     Fatal(String),
-}
-
-/// What a read says of the leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contact {
-    /// Whether there is one.
-    pub known: bool,
-    /// Milliseconds since it was heard; zero on the leader itself.
-    pub last_contact_ms: u64,
 }
 
 impl Shared {
@@ -118,27 +124,29 @@ impl Shared {
         let _ = ending.wait_for(|e| *e).await;
     }
 
-    /// Whether and when the leader was heard.
-    pub fn leader_contact(&self) -> Contact {
-        match self.store.consensus() {
-            Some(consensus) if consensus.is_leader() => Contact {
-                known: true,
-                last_contact_ms: 0,
-            },
-            Some(consensus) => Contact {
-                known: consensus.status().leader.is_some(),
-                last_contact_ms: 0,
-            },
-            None => Contact {
-                known: false,
-                last_contact_ms: 0,
-            },
-        }
-    }
-
     /// The node's coordinate.
     pub fn coordinate(&self) -> Coordinate {
-        Coordinate::default()
+        self.gossip.coordinate()
+    }
+
+    /// Tells the servers where this node is.
+    pub async fn send_coordinate(&self, coord: Coordinate) -> Result<(), String> {
+        let update = CoordinateUpdate {
+            node: self.node_name.clone(),
+            coord,
+        };
+        let sent = self.update_coordinate(update).await;
+        sent.map_err(|e| e.to_string())
+    }
+
+    /// Tells the servers where a node is. They write it some seconds later.
+    pub async fn update_coordinate(&self, update: CoordinateUpdate) -> Result<(), WriteError> {
+        if self.store.is_leader() {
+            self.leader.coordinate(update);
+            return Ok(());
+        }
+        let command = Command::Coordinates(vec![update]);
+        self.store.write(command).await.map(drop)
     }
 
     /// What this agent says of its node.
@@ -202,6 +210,10 @@ impl Shared {
         load_definitions(self, &new)?;
         self.live.store(Arc::new(Live::of(&new)));
         self.http_limits.set(http_limits(&new));
+        if let Some(upstream) = self.store.upstream() {
+            upstream.configure(&new);
+        }
+        self.rpc_limits.set(cluster::listen::limits(&new));
         self.log.set_level(log_level(&new));
         self.local
             .configure(new.check_update_interval.to_std(), new.discard_check_output);
@@ -223,10 +235,26 @@ impl Shared {
     }
 
     /// Leaves the cluster. A lone server has nobody to tell and keeps its data.
-    pub async fn leave(&self) -> Result<(), String> {
-        tracing::info!(target: "agent.server", "server starting leave");
+    pub async fn leave(self: &Arc<Shared>) -> Result<(), String> {
+        if self.config().server {
+            tracing::info!(target: "agent.server", "server starting leave");
+        } else {
+            tracing::info!(target: "agent.client", "client starting leave");
+        }
+        cluster::leave::before_gossip(self).await;
         self.left.store(true, Ordering::Relaxed);
+        self.gossip.leave().await;
+        cluster::leave::after_gossip(self).await;
         Ok(())
+    }
+
+    /// Ends the process with an error: the agent cannot go on.
+    pub fn end_fatal(&self, why: String) {
+        self.end.send_if_modified(|end| {
+            let first = end.is_none();
+            end.get_or_insert(End::Fatal(why));
+            first
+        });
     }
 
     /// Ends the process once the pending answers are out: a leave was asked for and is done.
@@ -299,27 +327,46 @@ impl Agent {
     ) -> Result<Agent, StartFailed> {
         let data_dir = config.data_dir.as_ref().map(PathBuf::from);
         if let Some(dir) = data_dir.as_ref().filter(|_| !config.dev_mode) {
-            prepare_data_dir(dir)?;
+            prepare_data_dir(dir, config.server)?;
         }
         // In dev mode nothing is kept, wherever the data directory is.
         let durable = data_dir.filter(|_| !config.dev_mode);
         let node_id = node_id::node_id(&config, durable.as_deref())?;
         let now = unix_ms() / 1000;
-        if let Some(dir) = &durable {
+        if let Some(dir) = durable.as_deref().filter(|_| config.server) {
             node_id::check_age(&config, dir, now)?;
         }
+        let sockets = gossip::open(&config).await?;
         let store = Store::new();
-        let consensus = start_consensus(&config, &node_id, durable.as_deref(), &store).await?;
-        store.attach(consensus.clone());
+        // A client agent has no part in consensus.
+        let raft_dir = durable.as_deref().filter(|_| config.server);
+        let raft_dir = raft_dir.map(|dir| dir.join("raft"));
+        if let Some(dir) = &raft_dir {
+            cluster::recovery::apply(dir)?;
+        }
+        let identity = Arc::new(ClusterIdentity::open(raft_dir.as_deref()).map_err(StartFailed)?);
+        let own = server_info(&config, &node_id);
+        let links = Links::new(own, &config.datacenter, identity.clone());
+        if config.server {
+            let consensus =
+                start_consensus(&config, &node_id, durable.as_deref(), &store, &links).await?;
+            store.attach(consensus.clone());
+            let hold = config.performance.rpc_hold_timeout.to_std();
+            store.attach_forward(Forward::start(consensus, links.clone(), hold));
+        } else {
+            store.attach_upstream(Upstream::routed(&config));
+        }
         // After the lock on the directory is ours.
         let files = durable
             .as_deref()
             .map(Files::open)
             .transpose()
             .map_err(|e| StartFailed(e.to_string()))?;
-        if let Some(dir) = &durable {
+        if let Some(dir) = durable.as_deref().filter(|_| config.server) {
             node_id::note_alive(dir, now);
         }
+
+        let (gossip, inbox) = Gossip::start(&config, &node_id, durable.as_deref(), sockets)?;
 
         let node_name = Str::from(config.node_name.as_str());
         let local = Local::new(node_name.clone(), files);
@@ -339,12 +386,15 @@ impl Agent {
             store,
             local,
             checks,
+            cluster: Cluster::new(links.clone(), identity),
             leader: Leader::default(),
             metrics: Metrics::default(),
             answers: AnswerCache::default(),
             events: Events::default(),
+            gossip,
             syncing: Mutex::new(()),
             http_limits: http_limits.clone(),
+            rpc_limits: Arc::new(Limits::new(cluster::listen::limits(&config))),
             log,
             ending: watch::Sender::new(false),
             left: AtomicBool::new(false),
@@ -355,10 +405,16 @@ impl Agent {
             dns: OnceLock::new(),
             https: OnceLock::new(),
             watches: Watching::default(),
+            docker: crate::docker::Docker::default(),
             aliases: Aliases::default(),
             config: ArcSwap::from_pointee(config),
         });
         let _ = sink.set(Arc::downgrade(&shared));
+        let weak = Arc::downgrade(&shared);
+        links.follow(Box::new(move || {
+            weak.upgrade()
+                .map_or_else(Vec::new, |shared| crate::members::servers(&shared))
+        }));
 
         let config = shared.config();
         load_definitions(&shared, &config)?;
@@ -375,11 +431,24 @@ impl Agent {
             agent.stop(Duration::ZERO).await;
             return Err(error);
         }
+        agent.tasks.spawn(gossip::run(shared.clone(), inbox));
+        agent.tasks.spawn(cluster::bootstrap::run(shared.clone()));
         agent.tasks.spawn(leader::run(shared.clone()));
         agent.tasks.spawn(local::sync::run(shared.clone()));
         agent.tasks.spawn(reap_services(shared.clone()));
-        agent.tasks.spawn(watch_fatal(shared.clone(), consensus));
-        if let Some(dir) = shared.data_dir.clone() {
+        if let Some(task) = crate::docker::start(&shared) {
+            agent.tasks.spawn(task);
+        }
+        if let Some(consensus) = shared.store.consensus().cloned() {
+            agent.tasks.spawn(watch_fatal(shared.clone(), consensus));
+        }
+        if let Some(upstream) = shared.store.upstream().cloned() {
+            let follow = shared.clone();
+            agent
+                .tasks
+                .spawn(async move { upstream.follow(follow).await });
+        }
+        if let Some(dir) = shared.data_dir.clone().filter(|_| config.server) {
             agent.tasks.spawn(note_alive_hourly(dir));
         }
         if config.auto_reload_config {
@@ -392,6 +461,11 @@ impl Agent {
     }
 
     async fn listen(&mut self, config: &Config) -> Result<(), StartFailed> {
+        if let Some(listener) = cluster::listen::bind(config)? {
+            let limits = self.shared.rpc_limits.clone();
+            let serve = cluster::listen::run(self.shared.clone(), listener, limits);
+            self.tasks.spawn(serve);
+        }
         if !config.listeners.dns.is_empty() {
             let responder = crate::dns::responder(config, &self.shared)
                 .map_err(|e| StartFailed(e.to_string()))?;
@@ -483,16 +557,22 @@ impl Agent {
         let shared = &self.shared;
         tracing::info!(target: "agent", "Requesting shutdown");
         shared.ending.send_replace(true);
-        shared.store.wake_all();
+        shared.store.end();
         shared.watches.end();
         shared.aliases.end();
         self.tasks.shutdown().await;
         shared.checks.shutdown().await;
+        shared.gossip.stop().await;
         if let Some(consensus) = shared.store.consensus() {
             tracing::info!(target: "agent.server", "shutting down server");
             consensus.shutdown().await;
         }
-        tracing::info!(target: "agent", "consul server down");
+        let role = if shared.config().server {
+            "server"
+        } else {
+            "client"
+        };
+        tracing::info!(target: "agent", "consul {role} down");
         tracing::info!(target: "agent", "shutdown complete");
         for dns in self.dns.drain(..) {
             tracing::info!(target: "agent", address = %dns.local_addr(), protocol = "DNS", "Stopping server");
@@ -504,7 +584,7 @@ impl Agent {
     }
 }
 
-fn prepare_data_dir(dir: &Path) -> Result<(), StartFailed> {
+fn prepare_data_dir(dir: &Path, server: bool) -> Result<(), StartFailed> {
     let failed = |path: &Path, e: std::io::Error| {
         StartFailed(format!(
             "failed to create data_dir {}: {e}; check that the user of this process may write there",
@@ -512,6 +592,9 @@ fn prepare_data_dir(dir: &Path) -> Result<(), StartFailed> {
         ))
     };
     std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+    if !server {
+        return Ok(());
+    }
     let raft = dir.join("raft");
     for theirs in ["raft.db", "wal"] {
         if raft.join(theirs).exists() {
@@ -527,18 +610,23 @@ fn prepare_data_dir(dir: &Path) -> Result<(), StartFailed> {
         .map_err(|e| failed(&raft, e))
 }
 
+fn server_info(config: &Config, node_id: &Str) -> ServerInfo {
+    ServerInfo {
+        node_id: node_id.to_string(),
+        name: config.node_name.clone(),
+        address: config.rpc_advertise.to_string(),
+    }
+}
+
 async fn start_consensus(
     config: &Config,
     node_id: &Str,
     data_dir: Option<&Path>,
     store: &Store,
+    links: &Arc<Links>,
 ) -> Result<Consensus, StartFailed> {
     let options = Options {
-        server: ServerInfo {
-            node_id: node_id.to_string(),
-            name: config.node_name.clone(),
-            address: config.rpc_advertise.to_string(),
-        },
+        server: server_info(config, node_id),
         storage: match data_dir {
             None => Storage::Memory,
             Some(dir) => Storage::Directory(dir.join("raft")),
@@ -557,14 +645,19 @@ async fn start_consensus(
             64
         },
     };
-    Consensus::start(options, store.publisher())
-        .await
-        .map_err(|e| StartFailed(e.to_string()))
+    Consensus::start_with(
+        options,
+        store.publisher(),
+        Arc::new(RaftLinks(links.clone())),
+    )
+    .await
+    .map_err(|e| StartFailed(e.to_string()))
 }
 
 fn check_options(config: &Config) -> lictor_check::Options {
     lictor_check::Options {
         output_max_size: config.check_output_max_size.max(1),
+        exec: Some(crate::docker::exec(config)),
         ..lictor_check::Options::default()
     }
 }
@@ -638,11 +731,12 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
         tracing::debug!(target: "agent", service = %id, "restored service definition");
         shared
             .local
-            .put_service(saved.service, saved.token, Source::Api);
+            .put_service(saved.service, saved.token, Source::of_word(&saved.source));
     }
     let now = unix_ms() / 1000;
     for saved in files.checks().map_err(failed)? {
         let id = saved.check.check_id.clone();
+        let source = Source::of_word(&saved.source);
         if shared.local.check(&id).is_some() {
             files.remove_check(&id);
             continue;
@@ -655,9 +749,7 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
         }
         let Some(kind) = saved.kind else {
             // The mark of maintenance stays what it was.
-            shared
-                .local
-                .put_check(check, None, saved.token, Source::Api);
+            shared.local.put_check(check, None, saved.token, source);
             continue;
         };
         check.status = Status::Critical;
@@ -666,7 +758,7 @@ fn load_saved(shared: &Arc<Shared>) -> Result<(), StartFailed> {
             check.status = state.status;
             check.output = state.output;
         }
-        registrar::add_check(shared, check, kind, saved.token, Source::Api);
+        registrar::add_check(shared, check, kind, saved.token, source);
     }
     Ok(())
 }

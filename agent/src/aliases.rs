@@ -1,12 +1,16 @@
 //! Checks that follow a service on another node, through the catalog.
 
 use crate::agent::Shared;
+use crate::query::{Freshness, Query, ReadOptions, What};
 use lictor_check::alias::{Followed, alias_status};
-use lictor_state::{WatchKey, fold};
 use lictor_wire::{CheckType, Str};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::task::AbortHandle;
+
+/// How long one wait for a change takes.
+const WAIT: Duration = Duration::from_secs(600);
 
 /// The aliases that follow other nodes, each a task.
 #[derive(Debug, Default)]
@@ -44,14 +48,33 @@ impl Aliases {
     }
 }
 
+/// After a failure: this, and up to as long again.
+const RETRY: Duration = Duration::from_secs(5);
+/// A change that comes right after another one waits this long.
+const PACE: Duration = Duration::from_millis(10);
+
 async fn follow(shared: Arc<Shared>, id: Str, kind: CheckType) {
-    let node = fold(&kind.alias_node);
-    let mut watch = shared.store.watch(vec![
-        WatchKey::NodeChecks(node.clone()),
-        WatchKey::Node(node),
-    ]);
+    let query = Query::from(What::NodeInfo {
+        name: kind.alias_node.clone(),
+    });
+    let mut index = 0;
     loop {
-        let view = shared.store.view();
+        let options = ReadOptions {
+            index,
+            wait: WAIT,
+            asked: WAIT,
+            ..ReadOptions::now(Freshness::Stale)
+        };
+        let answered = match shared.store.read(&query, &options).await {
+            Ok(answered) => answered,
+            Err(error) => {
+                tracing::warn!(target: "agent", check = %id, error = %error, "Failed to watch the alias of a check");
+                tokio::time::sleep(RETRY + RETRY.mul_f64(crate::random::unit())).await;
+                index = 0;
+                continue;
+            }
+        };
+        let view = answered.view;
         let exists = if kind.alias_service.is_empty() {
             view.node(&kind.alias_node).is_some()
         } else {
@@ -69,6 +92,12 @@ async fn follow(shared: Arc<Shared>, id: Str, kind: CheckType) {
         );
         drop(view);
         shared.local.update_check(&id, status, output);
-        watch.changed().await;
+        // An index that goes back means that the state was replaced: begin anew.
+        index = if answered.index < index {
+            0
+        } else {
+            answered.index
+        };
+        tokio::time::sleep(PACE).await;
     }
 }

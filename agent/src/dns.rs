@@ -1,11 +1,14 @@
 //! The agent's side of the DNS interface: its settings, and the state it answers from.
 
 use crate::agent::Shared;
+use crate::query::{Freshness, Query, ReadOptions, What};
+use crate::store::WriteError;
 use async_trait::async_trait;
 use lictor_config::{Config, RecursorStrategy};
-use lictor_dns::{Responder, SettingsError, Source, SourceError};
+use lictor_dns::{Found, Lookup, Responder, SettingsError, Source, SourceError};
 use lictor_raft::Consistency;
 use lictor_state::View;
+use lictor_wire::Str;
 use std::sync::{Arc, Weak};
 
 fn settings(config: &Config) -> lictor_dns::Settings {
@@ -47,21 +50,116 @@ fn settings(config: &Config) -> lictor_dns::Settings {
 /// The state that DNS answers from.
 struct State(Weak<Shared>);
 
+impl State {
+    fn shared(&self) -> Result<Arc<Shared>, SourceError> {
+        let gone = || SourceError::Unavailable("the agent is ending".into());
+        self.0.upgrade().ok_or_else(gone)
+    }
+}
+
 #[async_trait]
 impl Source for State {
     fn view(&self) -> Option<Arc<View>> {
-        self.0.upgrade().map(|shared| shared.store.view())
+        let shared = self.0.upgrade()?;
+        // The view of a client agent is empty.
+        shared
+            .store
+            .upstream()
+            .is_none()
+            .then(|| shared.store.view())
     }
 
     async fn consistent_view(&self) -> Result<Option<Arc<View>>, SourceError> {
-        let gone = || SourceError::Unavailable("the agent is ending".into());
-        let shared = self.0.upgrade().ok_or_else(gone)?;
+        let shared = self.shared()?;
+        if shared.store.upstream().is_some() {
+            return Ok(None);
+        }
         shared
             .store
             .ready_for(Consistency::Default)
             .await
-            .map_err(|e| SourceError::Unavailable(e.to_string()))?;
+            .map_err(failed)?;
         Ok(Some(shared.store.view()))
+    }
+
+    async fn find(&self, lookup: Lookup) -> Result<Found, SourceError> {
+        let shared = self.shared()?;
+        if lookup.datacenter.is_some() && shared.store.upstream().is_none() {
+            return Err(SourceError::UnknownDatacenter);
+        }
+        let read = async |what: What| {
+            let query = Query {
+                datacenter: lookup.datacenter.clone().unwrap_or_default(),
+                ..Query::from(what)
+            };
+            let options = options(&shared, lookup.allow_stale);
+            let answered = shared.store.read(&query, &options).await;
+            answered.map(|a| a.view).map_err(failed)
+        };
+        Ok(match lookup.what.clone() {
+            lictor_dns::What::Service { name, mesh } => {
+                let what = What::Health {
+                    name: name.clone(),
+                    mesh,
+                };
+                let view = read(what).await?;
+                Found::Service(if mesh {
+                    view.connect_health(&name)
+                } else {
+                    view.health(&name)
+                })
+            }
+            lictor_dns::What::Node { name } => {
+                let view = read(What::Node { name: name.clone() }).await?;
+                Found::Node(view.node(&name).cloned())
+            }
+            lictor_dns::What::Address { ip } => {
+                let has = |text: &str| text.parse() == Ok(ip);
+                let view = read(What::Nodes).await?;
+                let node = view.nodes().find(|n| has(&n.address));
+                let node = node.map(|n| n.node.clone());
+                let service = if node.is_some() {
+                    None
+                } else {
+                    let address = Str::from(ip.to_string());
+                    let view = read(What::InstancesAt { address }).await?;
+                    let mut all = view.all_instances();
+                    all.find(|r| has(&r.service.address))
+                        .map(|r| r.service.service.clone())
+                };
+                Found::Address { node, service }
+            }
+            // There are no prepared queries.
+            lictor_dns::What::Query { .. } => Found::Query(None),
+        })
+    }
+}
+
+/// How DNS reads from servers.
+fn options(shared: &Shared, allow_stale: bool) -> ReadOptions {
+    let config = shared.config();
+    let dns = &config.dns;
+    let freshness = if allow_stale {
+        Freshness::Stale
+    } else {
+        Freshness::Default
+    };
+    ReadOptions {
+        max_stale: dns.max_stale.to_std(),
+        cached: dns.use_cache,
+        max_age: Some(dns.cache_max_age.to_std()).filter(|age| !age.is_zero()),
+        ..ReadOptions::now(freshness)
+    }
+}
+
+fn failed(error: WriteError) -> SourceError {
+    match error {
+        WriteError::NoLeader => SourceError::NoLeader,
+        WriteError::Remote(text) if text.contains("No path to datacenter") => {
+            SourceError::UnknownDatacenter
+        }
+        WriteError::Remote(text) if text.contains("No cluster leader") => SourceError::NoLeader,
+        other => SourceError::Unavailable(other.to_string()),
     }
 }
 

@@ -9,33 +9,12 @@ use tokio::sync::watch;
 
 /// Most events remembered.
 const KEPT: usize = 256;
-/// Most bytes of name and payload together: what one gossip packet carries (Serf's limit).
-const SIZE_MAX: usize = 512;
 
 /// The events seen, newest last.
-#[derive(Debug)]
-pub struct Events {
-    seen: Mutex<Seen>,
-    news: watch::Sender<u64>,
-}
-
 #[derive(Debug, Default)]
-struct Seen {
-    events: VecDeque<UserEvent>,
-    ltime: u64,
-}
-
-impl Default for Events {
-    fn default() -> Events {
-        // Serf's clock stands at one before the first event.
-        Events {
-            seen: Mutex::new(Seen {
-                events: VecDeque::new(),
-                ltime: 1,
-            }),
-            news: watch::Sender::new(0),
-        }
-    }
+pub struct Events {
+    seen: Mutex<VecDeque<UserEvent>>,
+    news: watch::Sender<u64>,
 }
 
 impl Events {
@@ -44,8 +23,8 @@ impl Events {
         self.news.subscribe()
     }
 
-    /// Checks an event and hands it to all agents: to this one.
-    pub fn fire(&self, shared: &Shared, event: UserEvent) -> Result<(), String> {
+    /// Checks an event and hands it to all agents of the datacenter, to this one too.
+    pub async fn fire(&self, shared: &Shared, event: &UserEvent) -> Result<(), String> {
         if !event.tag_filter.is_empty() && event.service_filter.is_empty() {
             return Err("Cannot provide tag filter without service filter".to_owned());
         }
@@ -58,27 +37,20 @@ impl Events {
                 re2::Regex::new(filter).map_err(|e| format!("Invalid {what} filter: {e}"))?;
             }
         }
-        if event.name.len() + event.payload.len() > SIZE_MAX {
-            return Err(format!(
-                "error broadcasting event: user event exceeds configured limit of {SIZE_MAX} bytes before encoding"
-            ));
-        }
-        self.receive(shared, event);
-        Ok(())
+        crate::gossip::fire(shared, event).await
     }
 
     /// Takes in an event, if it is meant for this node.
-    fn receive(&self, shared: &Shared, mut event: UserEvent) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.ltime += 1;
-        event.ltime = seen.ltime;
+    pub fn receive(&self, shared: &Shared, event: UserEvent) {
         if !is_for(shared, &event) {
             return;
         }
-        if seen.events.len() >= KEPT {
-            seen.events.pop_front();
+        tracing::debug!(target: "agent", event_name = %event.name, event_id = %event.id, "new event");
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= KEPT {
+            seen.pop_front();
         }
-        seen.events.push_back(event);
+        seen.push_back(event);
         drop(seen);
         self.news.send_modify(|n| *n += 1);
     }
@@ -87,7 +59,6 @@ impl Events {
     pub fn list(&self, name: &str) -> (u64, Vec<UserEvent>) {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let events: Vec<UserEvent> = seen
-            .events
             .iter()
             .filter(|e| name.is_empty() || e.name == name)
             .cloned()

@@ -69,7 +69,7 @@ impl Live {
 }
 
 /// Reads `10.0.0.0/8`, or a single address.
-fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
+pub fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
     let (address, bits) = match text.split_once('/') {
         Some((address, bits)) => (address.parse().ok()?, bits.parse().ok()?),
         None => {
@@ -80,7 +80,8 @@ fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
     Some((address, bits))
 }
 
-fn contains((net, bits): (IpAddr, u8), address: IpAddr) -> bool {
+/// Whether an address is in a network.
+pub fn contains((net, bits): (IpAddr, u8), address: IpAddr) -> bool {
     match (net, address) {
         (IpAddr::V4(net), IpAddr::V4(address)) => {
             let shift = 32u32.saturating_sub(u32::from(bits));

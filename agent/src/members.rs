@@ -1,139 +1,108 @@
-//! The gossip pool as the API shows it. Until this agent gossips it knows one member: itself.
+//! The gossip pools as the API shows them.
 
 use crate::agent::Shared;
-use crate::servers::{self, ServerMember, Standing};
+use crate::gossip::Which;
+use crate::gossip::join::{self, JoinError};
+use crate::servers::{OWN_TAG, ServerMember, Standing};
+use lictor_gossip::Status;
 use lictor_wire::{Member, Str, StrMap};
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The members of the LAN pool.
 pub fn lan(shared: &Shared) -> Vec<Member> {
-    let config = shared.config();
-    vec![member(
-        shared,
-        shared.node_name.clone(),
-        config.serf_lan.advertise,
-    )]
+    shared.gossip.lan_members().values().map(shown).collect()
 }
 
-/// The members of the WAN pool; none where it is off.
+/// The members of the WAN pool; none where this agent is not in it.
 pub fn wan(shared: &Shared) -> Vec<Member> {
-    let config = shared.config();
-    let name = Str::from(format!("{}.{}", shared.node_name, shared.datacenter));
-    config
-        .serf_wan
-        .as_ref()
-        .map(|pool| member(shared, name, pool.advertise))
-        .into_iter()
-        .collect()
+    shared.gossip.wan_members().values().map(shown).collect()
 }
 
-fn member(shared: &Shared, name: Str, at: SocketAddr) -> Member {
-    Member {
-        name,
-        addr: at.ip().to_string().into(),
-        port: at.port(),
-        tags: tags(shared),
-        status: 1,
-        protocol_min: 1,
-        protocol_max: 5,
-        protocol_cur: 2,
-        delegate_min: 2,
-        delegate_max: 5,
-        delegate_cur: 4,
+/// This agent in the LAN pool.
+pub fn own(shared: &Shared) -> Option<Member> {
+    let members = shared.gossip.lan_members();
+    members.get(shared.node_name.as_str()).map(shown)
+}
+
+fn shown(m: &lictor_gossip::Member) -> Member {
+    let [
+        protocol_min,
+        protocol_max,
+        protocol_cur,
+        delegate_min,
+        delegate_max,
+        delegate_cur,
+    ] = m.versions.0;
+    let mut tags = StrMap::new();
+    for (key, value) in m.tags.iter().filter(|(key, _)| *key != OWN_TAG) {
+        tags.insert(key.as_str(), value.as_str());
     }
+    Member {
+        name: Str::from(&*m.name),
+        addr: m.addr.ip().to_string().into(),
+        port: m.addr.port(),
+        tags,
+        status: i64::from(m.status.number()),
+        protocol_min,
+        protocol_max,
+        protocol_cur,
+        delegate_min,
+        delegate_max,
+        delegate_cur,
+    }
+}
+
+/// A member as a server, if it is one.
+pub fn server(m: &lictor_gossip::Member) -> Option<ServerMember> {
+    let standing = match m.status {
+        Status::Alive => Standing::Alive,
+        Status::Leaving => Standing::Leaving,
+        Status::Left => Standing::Left,
+        Status::Failed => Standing::Failed,
+    };
+    ServerMember::of(&m.name, m.addr, &m.tags, standing)
 }
 
 /// The servers of this datacenter that the pool knows, in whatever standing.
 pub fn servers(shared: &Shared) -> Vec<ServerMember> {
-    let config = shared.config();
-    let mut all = tags(shared)
-        .iter()
-        .map(|(k, v)| (k.as_str().to_owned(), v.as_str().to_owned()))
-        .collect::<std::collections::BTreeMap<_, _>>();
-    all.insert(servers::OWN_TAG.to_owned(), servers::FORMAT.to_string());
-    ServerMember::of(
-        &shared.node_name,
-        config.serf_lan.advertise,
-        &all,
-        Standing::Alive,
-    )
-    .into_iter()
-    .collect()
+    let members = shared.gossip.lan_members();
+    let ours = |s: &ServerMember| s.datacenter == shared.datacenter;
+    members.values().filter_map(server).filter(ours).collect()
 }
 
-/// The tags of this agent, by which clients and other servers know what it is.
-pub fn tags(shared: &Shared) -> StrMap {
-    let config = shared.config();
-    let mut tags = StrMap::new();
-    let mut put = |key: &str, value: &str| _ = tags.insert(key, value);
-    put("acls", "0");
-    put("build", &format!("{}:", crate::version::COMPATIBLE));
-    put("dc", &shared.datacenter);
-    put("id", &shared.node_id);
-    put("segment", "");
-    put("vsn", "2");
-    put("vsn_min", "2");
-    put("vsn_max", "3");
-    if !config.server {
-        put("role", "node");
-        return tags;
-    }
-    put("role", "consul");
-    put("ft_fs", "1");
-    put("ft_si", "1");
-    put("port", &config.rpc_advertise.port().to_string());
-    put("raft_vsn", "3");
-    if let Some(pool) = &config.serf_wan {
-        put("wan_join_port", &pool.advertise.port().to_string());
-    }
-    if config.bootstrap && !config.dev_mode {
-        put("bootstrap", "1");
-    }
-    tags
+/// The datacenters that this agent knows, in no order that means anything.
+pub fn datacenters(shared: &Shared) -> Vec<Str> {
+    let members = shared.gossip.wan_members();
+    let mut all: Vec<Str> = members
+        .values()
+        .filter_map(server)
+        .map(|s| s.datacenter)
+        .filter(|dc| *dc != shared.datacenter)
+        .collect();
+    all.sort();
+    all.dedup();
+    all.insert(0, shared.datacenter.clone());
+    all
 }
 
-/// Joins an address. There is nobody to gossip with yet: an agent can only meet itself.
-pub async fn join(shared: &Shared, address: &str, wan: bool) -> Result<usize, String> {
-    let config = shared.config();
-    let own = if wan {
-        if !config.server {
-            return Err("Must be a server to join WAN cluster".to_owned());
-        }
-        config.serf_wan.as_ref().map(|p| p.advertise)
+/// Joins an address.
+pub async fn join(shared: &Arc<Shared>, address: &str, wan: bool) -> Result<usize, JoinError> {
+    let which = if wan { Which::Wan } else { Which::Lan };
+    let addresses = [address.to_owned()];
+    if wan {
+        tracing::info!(target: "agent", wan_addresses = ?addresses, "(WAN) joining");
     } else {
-        Some(config.serf_lan.advertise)
-    };
-    let port = own.map_or(8301, |a| a.port());
-    let target = with_port(address, port);
-    let fail = |why: String| format!("1 error occurred:\n\t* Failed to join {target}: {why}\n\n");
-    let resolved = match tokio::net::lookup_host(&target).await {
-        Ok(mut all) => all
-            .next()
-            .ok_or_else(|| fail(format!("lookup {target}: no such host")))?,
-        Err(_) => {
-            return Err(format!(
-                "1 error occurred:\n\t* Failed to resolve {address}: lookup {address}: no such host\n\n"
-            ));
+        tracing::info!(target: "agent", lan_addresses = ?addresses, "(LAN) joining");
+    }
+    let joined = join::join(shared, which, &addresses).await;
+    let pool = which.name();
+    match &joined {
+        Ok(n) => tracing::info!(target: "agent", number_of_nodes = n, "({pool}) joined"),
+        Err(error) => {
+            tracing::warn!(target: "agent", number_of_nodes = 0, error = %error, "({pool}) couldn't join")
         }
-    };
-    if Some(resolved) == own {
-        return Ok(1);
     }
-    match tokio::time::timeout(
-        std::time::Duration::from_secs(10),
-        tokio::net::TcpStream::connect(resolved),
-    )
-    .await
-    {
-        Ok(Ok(_)) => Err(fail(
-            "this version of Lictor does not gossip with other agents".to_owned(),
-        )),
-        Ok(Err(error)) => Err(fail(format!(
-            "dial tcp {resolved}: connect: {}",
-            go_error(&error)
-        ))),
-        Err(_) => Err(fail(format!("dial tcp {resolved}: i/o timeout"))),
-    }
+    joined
 }
 
 /// The words of Go for an error of the system: without Rust's number and capital.
@@ -146,28 +115,38 @@ pub fn go_error(error: &std::io::Error) -> String {
     })
 }
 
-fn with_port(address: &str, port: u16) -> String {
-    if address.parse::<SocketAddr>().is_ok() {
-        return address.to_owned();
+/// Marks a failed member as left, and forgets it with `prune`; a server in both pools. An alive
+/// one says itself that it is here.
+pub async fn force_leave(
+    shared: &Shared,
+    name: &str,
+    prune: bool,
+    wan: bool,
+) -> Result<(), String> {
+    tracing::info!(target: "agent", node = name, "Force leaving node");
+    let suffix = format!(".{}", shared.datacenter);
+    let wide = if wan || name.ends_with(&suffix) {
+        name.to_owned()
+    } else {
+        format!("{name}{suffix}")
+    };
+    let mut found = false;
+    let gossip = &shared.gossip;
+    for (pool, name) in [
+        (Some(gossip.lan()).filter(|_| !wan), name),
+        (gossip.wan(), wide.as_str()),
+    ] {
+        let Some(pool) = pool else { continue };
+        let name = name.to_owned();
+        let told = pool.with(move |core, now| {
+            // Of ourselves there is nothing to say: we would only object.
+            core.own().is_some_and(|own| *own.name == *name) || core.force_leave(now, &name, prune)
+        });
+        found |= told.await.unwrap_or(false);
     }
-    match address.parse::<std::net::IpAddr>() {
-        Ok(ip) => SocketAddr::new(ip, port).to_string(),
-        Err(_)
-            if address
-                .rsplit_once(':')
-                .is_some_and(|(_, p)| p.parse::<u16>().is_ok()) =>
-        {
-            address.to_owned()
-        }
-        Err(_) => format!("{address}:{port}"),
+    if found {
+        Ok(())
+    } else {
+        Err(format!("agent: No node found with name '{name}'"))
     }
-}
-
-/// Marks a failed member as left. Nobody but this agent is known.
-pub fn force_leave(shared: &Shared, name: &str) -> Result<(), String> {
-    if name == shared.node_name.as_str() {
-        // Alive members say themselves that they are here.
-        return Ok(());
-    }
-    Err(format!("agent: No node found with name '{name}'"))
 }

@@ -144,6 +144,18 @@ impl Metrics {
             .sample(("api.http", labels), took.as_secs_f64() * 1000.0);
     }
 
+    /// Counts a query that waits, until the value is dropped.
+    pub fn query_blocks(&self) -> impl Drop {
+        struct Waits<'a>(&'a Metrics);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                self.0.queries_blocking(-1);
+            }
+        }
+        self.queries_blocking(1);
+        Waits(self)
+    }
+
     /// Counts waiting queries up or down.
     pub fn queries_blocking(&self, by: i64) {
         self.blocking.fetch_add(by, Ordering::Relaxed);

@@ -27,7 +27,7 @@ pub fn node_id(config: &Config, data_dir: Option<&Path>) -> Result<Str, String> 
     match fs::read_to_string(&path) {
         Ok(text) => {
             let id = text.trim().to_lowercase();
-            crate::http::check_uuid(&id)
+            crate::writes::check_uuid(&id)
                 .map_err(|e| format!("NodeID in {} is invalid: {e}", path.display()))?;
             Ok(Str::from(id))
         }

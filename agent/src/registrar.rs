@@ -238,7 +238,7 @@ fn allowed(shared: &Shared, kind: &CheckType, source: Source) -> Result<(), Http
         return Ok(());
     }
     let (enabled, text) = match source {
-        Source::Api => (
+        Source::Api | Source::Docker => (
             config.enable_script_checks,
             lictor_check::SCRIPTS_DISABLED_REMOTE,
         ),
@@ -249,11 +249,6 @@ fn allowed(shared: &Shared, kind: &CheckType, source: Source) -> Result<(), Http
     };
     if !enabled {
         return Err(HttpError::internal(text));
-    }
-    if kind.is_docker() {
-        return Err(HttpError::bad_request(
-            "Invalid check: checks inside containers (DockerContainerID) are not supported by this version of Lictor",
-        ));
     }
     Ok(())
 }
@@ -326,6 +321,10 @@ pub fn add_check(
             shared.local.put_check(check, Some(kind), token, source);
             return;
         }
+    }
+    let shortest = lictor_check::schedule::MIN_INTERVAL;
+    if kind.interval.0 > 0 && kind.interval.to_std() < shortest {
+        tracing::warn!(target: "agent", check = %id, minimum_interval = ?shortest, "check has interval below minimum");
     }
     let elsewhere = !kind.alias_node.is_empty() && kind.alias_node != shared.node_name;
     if kind.is_alias() && !elsewhere {

@@ -52,30 +52,14 @@ fn refused(text: &str) -> i32 {
 
 /// Refuses by name what this version does not do.
 fn supported(config: &Config) -> Result<(), String> {
-    let not = |what: &str| {
-        Err(format!(
-            "{what} is not supported by this version of Lictor: it runs a single server (-dev, or -server with -bootstrap-expect=1)"
-        ))
-    };
-    if !config.server {
-        return not("a client agent (server = false)");
-    }
-    if config.bootstrap_expect > 1 {
-        return not("bootstrap_expect above 1");
-    }
-    if !config.bootstrap && !config.dev_mode {
-        return not("a server without bootstrap_expect = 1");
-    }
-    for (key, addresses) in [
+    let not = |what: &str| Err(format!("{what} is not supported by this version of Lictor"));
+    for (key, join) in [
         ("retry_join", &config.retry_join_lan),
         ("retry_join_wan", &config.retry_join_wan),
     ] {
-        if !addresses.addresses.is_empty() {
-            return not(key);
+        if join.addresses.iter().any(|a| a.starts_with("provider=")) {
+            return not(&format!("{key} with provider=..."));
         }
-    }
-    if config.encrypt.is_some() {
-        return not("encrypt");
     }
     let unread = [
         (
@@ -348,7 +332,12 @@ fn banner(config: &Config, node_id: &str) {
         ),
         (
             "Build Date",
-            format!("'{}'", "1970-01-01 00:00:01 +0000 UTC"),
+            format!(
+                "'{}'",
+                version::BUILD_DATE
+                    .replace('T', " ")
+                    .replace('Z', " +0000 UTC")
+            ),
         ),
         ("Node ID", format!("'{node_id}'")),
         ("Node name", format!("'{}'", config.node_name)),

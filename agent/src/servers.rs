@@ -111,7 +111,7 @@ impl ServerMember {
 }
 
 /// The first `d.d.d` in a build tag.
-fn version(build: &str) -> Option<String> {
+pub fn version(build: &str) -> Option<String> {
     let mut rest = build;
     while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
         rest = &rest[start..];

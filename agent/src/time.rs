@@ -23,6 +23,16 @@ pub fn date_time(secs: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {h:02}:{m:02}:{s:02}")
 }
 
+/// RFC 3339 as Go writes it, of a moment in milliseconds since 1970; with or without its fraction
+/// of a second.
+pub fn rfc3339(ms: u64, fraction: bool) -> String {
+    let part = match ms % 1000 {
+        part if fraction && part > 0 => format!(".{part:03}").trim_end_matches('0').to_owned(),
+        _ => String::new(),
+    };
+    format!("{}{part}Z", date_time(ms / 1000).replace(' ', "T"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +42,8 @@ mod tests {
         assert_eq!(date_time(0), "1970-01-01 00:00:00");
         assert_eq!(date_time(951_827_696), "2000-02-29 12:34:56");
         assert_eq!(date_time(1_795_260_156), "2026-11-21 11:22:36");
+        assert_eq!(rfc3339(951_827_696_120, true), "2000-02-29T12:34:56.12Z");
+        assert_eq!(rfc3339(951_827_696_120, false), "2000-02-29T12:34:56Z");
+        assert_eq!(rfc3339(951_827_696_000, true), "2000-02-29T12:34:56Z");
     }
 }

@@ -287,12 +287,14 @@ impl Agent {
             return false;
         }
         // The node's own facts come a moment after its entry. By its name, which a test may set,
-        // it is not asked for: in this moment it is the only one with a service `consul`.
-        let own = self.try_get("/v1/health/service/consul").await;
-        own.is_some_and(|r| {
-            let checks = r.at("/0/Checks").as_array();
-            let serf = checks.is_some_and(|c| c.iter().any(|c| c["CheckID"] == "serfHealth"));
-            serf && r.at("/0/Node/TaggedAddresses/lan").is_string()
+        // it is not asked for: of other servers only their agents know the addresses by purpose.
+        let servers = self.try_get("/v1/health/service/consul").await;
+        servers.is_some_and(|r| {
+            r.json.as_array().into_iter().flatten().any(|row| {
+                let checks = row["Checks"].as_array();
+                let serf = checks.is_some_and(|c| c.iter().any(|c| c["CheckID"] == "serfHealth"));
+                serf && row["Node"]["TaggedAddresses"]["lan"].is_string()
+            })
         })
     }
 
@@ -342,6 +344,11 @@ impl Agent {
     /// Where its DNS interface is; not for one on a machine of its own.
     pub fn dns_address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports.dns))
+    }
+
+    /// Where its LAN gossip is.
+    pub fn gossip_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.serf_lan))
     }
 
     /// A URL on it.

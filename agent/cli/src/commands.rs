@@ -2,15 +2,18 @@
 
 mod agent;
 mod catalog;
+mod docker;
 mod event;
 mod exec;
 mod gossip;
 mod info;
 mod keygen;
+mod keyring;
 mod kv;
 mod lock;
 mod maint;
 mod members;
+mod monitor;
 mod rtt;
 mod services;
 mod validate;
@@ -24,11 +27,13 @@ pub(crate) static ALL: &[Entry] = &[
     entry::<catalog::Datacenters>(),
     entry::<catalog::Nodes>(),
     entry::<catalog::Services>(),
+    entry::<docker::Ps>(),
     entry::<event::Event>(),
     entry::<gossip::ForceLeave>(),
     entry::<info::Info>(),
     entry::<gossip::Join>(),
     entry::<keygen::Keygen>(),
+    entry::<keyring::Keyring>(),
     entry::<kv::Delete>(),
     entry::<kv::Export>(),
     entry::<kv::Get>(),
@@ -38,6 +43,7 @@ pub(crate) static ALL: &[Entry] = &[
     entry::<lock::Lock>(),
     entry::<maint::Maint>(),
     entry::<members::Members>(),
+    entry::<monitor::Monitor>(),
     entry::<agent::Reload>(),
     entry::<rtt::Rtt>(),
     entry::<services::Deregister>(),
@@ -45,6 +51,23 @@ pub(crate) static ALL: &[Entry] = &[
     entry::<validate::Validate>(),
     entry::<version::Version>(),
     entry::<watch::Watch>(),
+];
+
+/// Commands that are parts of the agent, run by [`crate::Hooks::agent`].
+pub(crate) const OF_AGENT: [(&str, &str); 4] = [
+    (
+        "addresses",
+        "Shows which addresses an agent would choose, and why",
+    ),
+    ("agent", "Runs an agent"),
+    (
+        "entrypoint",
+        "Runs an agent as the first process of a container",
+    ),
+    (
+        "registrator",
+        "Registers containers with an agent, as Registrator does",
+    ),
 ];
 
 /// The names that only stand in front of others.
@@ -58,6 +81,15 @@ datacenters, the nodes of one, and the services on them:
     $ {p} catalog datacenters
     $ {p} catalog nodes -service=web
     $ {p} catalog services -tags",
+    },
+    Group {
+        name: "docker",
+        about: "Looks at the containers that the agent follows",
+        long: "With docker.enabled an agent registers the containers of a Docker daemon. See \
+which, and what keeps others out:
+
+    $ {p} docker ps
+    $ {p} docker ps -all",
     },
     Group {
         name: "kv",

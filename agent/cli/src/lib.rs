@@ -13,7 +13,7 @@ mod help;
 mod http_flags;
 mod table;
 
-pub use commands::version::{BUILD_DATE, COMPATIBLE_VERSION, VERSION};
+pub use commands::version::{BUILD_DATE, COMPATIBLE_VERSION, VERSION, metadata};
 pub use cx::{ConfigFormat, Cx, Hooks};
 pub use help::flags as append_flags_help;
 
@@ -49,7 +49,8 @@ enum Asked<'a> {
     Nothing,
     Version,
     Help,
-    Agent(&'a [String]),
+    /// A command of the agent, and the words behind it.
+    Agent(&'static str, &'a [String]),
     Group(&'static Group),
     Command(&'static Entry, &'a [String]),
     Unknown(&'a str),
@@ -74,7 +75,7 @@ fn asked(args: &[String]) -> Asked<'_> {
             _ => {
                 let words = &args[at..];
                 return match find(words) {
-                    Asked::Agent(rest) => Asked::Agent(rest),
+                    Asked::Agent(name, rest) => Asked::Agent(name, rest),
                     Asked::Unknown(_) if help => Asked::Help,
                     other => other,
                 };
@@ -90,8 +91,11 @@ fn asked(args: &[String]) -> Asked<'_> {
 
 /// The longest command that the words begin with.
 fn find(words: &[String]) -> Asked<'_> {
-    if words[0] == "agent" {
-        return Asked::Agent(&words[1..]);
+    if let Some((name, _)) = commands::OF_AGENT
+        .iter()
+        .find(|(name, _)| *name == words[0])
+    {
+        return Asked::Agent(name, &words[1..]);
     }
     for length in [3, 2, 1] {
         let Some(first) = words.get(..length) else {
@@ -119,9 +123,9 @@ pub fn dispatch(args: &[String], cx: &mut Cx<'_>) -> i32 {
             cx.say(text);
             0
         }
-        Asked::Agent(rest) => {
+        Asked::Agent(name, rest) => {
             let _ = cx.out.flush();
-            (cx.hooks.agent)(rest)
+            (cx.hooks.agent)(name, rest)
         }
         Asked::Command(entry, _) if help => {
             let text = (entry.help)(cx.program);
@@ -157,7 +161,10 @@ pub fn dispatch(args: &[String], cx: &mut Cx<'_>) -> i32 {
                 .iter()
                 .map(|e| e.name)
                 .chain(commands::GROUPS.iter().map(|g| g.name));
-            let near = goflags::nearest(word, names.chain(["agent"]));
+            let near = goflags::nearest(
+                word,
+                names.chain(commands::OF_AGENT.iter().map(|(name, _)| *name)),
+            );
             let advice = near
                 .map(|n| format!(" Did you mean {n:?}?"))
                 .unwrap_or_default();
@@ -247,6 +254,52 @@ mod tests {
         let ran = Ran::without_agent(&["-token=x", "members"]);
         assert_eq!(ran.code, 1);
         assert!(ran.err.starts_with("Flags belong behind"), "{}", ran.err);
+    }
+
+    /// What the documentation says is there is there, and nothing else.
+    #[test]
+    fn the_documentation_names_the_commands() {
+        let text = include_str!("../../../docs/compatibility.md");
+        let table = text.split_once("| there | not there |").unwrap().1;
+        let row = table.lines().nth(2).unwrap();
+        let mut columns = row.trim_matches('|').split('|').map(|column| {
+            let names = column.split('`').skip(1).step_by(2);
+            names.map(str::to_owned).collect::<Vec<_>>()
+        });
+        let (there, missing) = (columns.next().unwrap(), columns.next().unwrap());
+        let mut all: Vec<_> = crate::commands::ALL.iter().map(|e| e.name).collect();
+        all.push("agent");
+        all.sort_unstable();
+        assert_eq!(there, all);
+        for name in missing {
+            let words: Vec<String> = name.split(' ').map(str::to_owned).collect();
+            assert!(
+                !matches!(super::find(&words), super::Asked::Command(..)),
+                "{name} is there"
+            );
+        }
+    }
+
+    /// Every line of the overview is a command or a group that answers.
+    #[test]
+    fn the_overview_lists_what_exists() {
+        let overview = crate::help::overview("lictor");
+        let list = overview.split_once("Available commands are:\n").unwrap().1;
+        let listed: Vec<&str> = list
+            .lines()
+            .map(|l| l.split_whitespace().next().unwrap())
+            .collect();
+        let names = crate::commands::ALL.iter().map(|e| e.name);
+        let names = names.chain(crate::commands::GROUPS.iter().map(|g| g.name));
+        let mut first: Vec<&str> = names.filter_map(|n| n.split(' ').next()).collect();
+        first.push("agent");
+        first.sort_unstable();
+        first.dedup();
+        assert_eq!(listed, first);
+        for name in listed {
+            let ran = Ran::without_agent(&[name, "-h"]);
+            assert!([0, 42].contains(&ran.code), "{name}");
+        }
     }
 
     #[test]

@@ -3,10 +3,12 @@
 mod agent;
 mod catalog;
 mod kv;
+mod operator;
 mod session;
 
 pub use agent::MemberQuery;
 pub use kv::KvWrite;
+pub use operator::{KeyAction, KeyringAnswer};
 
 use crate::client::Client;
 use crate::error::Error;

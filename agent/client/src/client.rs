@@ -202,7 +202,36 @@ pub struct Streaming {
     _lease: Lease,
 }
 
+/// Bytes of an error's text that are kept.
+const ERROR_TEXT: usize = 4096;
+
 impl Streaming {
+    /// This answer if its status is a success.
+    ///
+    /// # Errors
+    /// [`Error::Status`] otherwise; its text is read within `limit`.
+    pub async fn ok(mut self, limit: Duration) -> Result<Streaming, Error> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        let mut text = Vec::new();
+        let read = async {
+            while let Ok(Some(piece)) = self.chunk().await {
+                text.extend_from_slice(&piece);
+                if text.len() >= ERROR_TEXT {
+                    break;
+                }
+            }
+        };
+        // What has come until then is what can be said.
+        let _ = tokio::time::timeout(limit, read).await;
+        text.truncate(ERROR_TEXT);
+        Err(Error::Status {
+            code: self.status.as_u16(),
+            text: String::from_utf8_lossy(&text).trim().to_owned(),
+        })
+    }
+
     /// The next piece of the body; `None` at its end.
     ///
     /// # Errors

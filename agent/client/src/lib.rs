@@ -17,7 +17,7 @@ mod tls;
 mod transport;
 mod types;
 
-pub use api::{KvWrite, MemberQuery};
+pub use api::{KeyAction, KeyringAnswer, KvWrite, MemberQuery};
 pub use client::{Client, QueryMeta, Request, Response, Streaming};
 pub use config::{BasicAuth, ClientConfig, Endpoint, TlsOptions, parse_bool};
 pub use error::{DialPhase, Error};

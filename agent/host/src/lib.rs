@@ -11,6 +11,7 @@ mod interfaces;
 mod memory;
 mod notify;
 mod process;
+mod route;
 mod system;
 
 use std::fs;
@@ -24,6 +25,7 @@ pub use identity::stable_id;
 pub use interfaces::interfaces;
 pub use notify::sd_notify;
 pub use process::{ProcessStats, process_stats};
+pub use route::default_route_sources;
 pub use system::hostname;
 
 /// What `GET /v1/agent/host` answers: memory, processors, system and disk, in

@@ -18,6 +18,7 @@ mod file;
 mod format;
 mod level;
 mod monitor;
+mod normal;
 mod pipe;
 mod subscriber;
 mod syslog;

@@ -12,6 +12,7 @@ use tracing::{Event, Metadata, span};
 use crate::format::Formatter;
 use crate::level::Level;
 use crate::monitor::Monitor;
+use crate::normal;
 use crate::pipe::Pipe;
 use crate::syslog::Syslog;
 
@@ -160,14 +161,16 @@ impl Hub {
 
     fn hand_on(&self, formatter: &mut Formatter, at: SystemTime, event: &Event<'_>) {
         let metadata = event.metadata();
-        let main = shows(self.level(), metadata);
+        let normal = normal::is_normal(event);
+        let shows = |level| shows(level, metadata) && (!normal || level == Level::Trace);
+        let main = shows(self.level());
         let (mut monitored_text, mut monitored_json) = (false, false);
         if self.monitored.load(Ordering::Relaxed) > 0 {
             // Values are formatted without the lock, as their code is not ours.
             for monitor in self
                 .monitors()
                 .iter()
-                .filter(|monitor| shows(monitor.level, metadata))
+                .filter(|monitor| shows(monitor.level))
             {
                 *(if monitor.json {
                     &mut monitored_json
@@ -185,7 +188,7 @@ impl Hub {
                 syslog.send(Level::of(metadata.level()), &line[start..]);
             }
             if monitored_text {
-                self.tell(metadata, false, line);
+                self.tell(&shows, false, line);
             }
         }
         if monitored_json || main && self.json {
@@ -194,7 +197,7 @@ impl Hub {
                 self.write(line);
             }
             if monitored_json {
-                self.tell(metadata, true, line);
+                self.tell(&shows, true, line);
             }
         }
     }
@@ -205,10 +208,10 @@ impl Hub {
         }
     }
 
-    fn tell(&self, metadata: &Metadata<'_>, json: bool, line: &[u8]) {
+    fn tell(&self, shows: &dyn Fn(Level) -> bool, json: bool, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         for monitor in self.monitors().iter() {
-            if monitor.json == json && shows(monitor.level, metadata) {
+            if monitor.json == json && shows(monitor.level) {
                 monitor.offer(&line);
             }
         }

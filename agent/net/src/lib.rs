@@ -42,6 +42,7 @@ mod peer;
 mod raw;
 mod server;
 mod stream;
+mod tcp;
 mod tls;
 mod unix;
 
@@ -51,5 +52,6 @@ pub use listener::{BindError, ListenAddr, Listener, LocalAddr};
 pub use open_files::{connections_for, raise_open_files};
 pub use peer::Peer;
 pub use server::{BoxError, Drained, HttpServer, HttpService};
+pub use tcp::TcpServer;
 pub use tls::{Tls, TlsError, TlsSettings, TlsVersion};
 pub use unix::{UnixSocket, parse_mode};

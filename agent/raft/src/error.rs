@@ -99,6 +99,9 @@ pub enum ProposeError {
     /// stopped while it was under way.
     #[error("the outcome of the write is unknown: {0}")]
     Unknown(&'static str),
+    /// The servers of the cluster cannot be changed like this, or not now; nothing was changed.
+    #[error("{0}")]
+    Refused(String),
     /// The server has stopped; nothing was changed.
     #[error("the server has stopped")]
     Stopped,

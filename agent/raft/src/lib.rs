@@ -45,5 +45,5 @@ pub use error::{FatalError, ProposeError, ReadError, ServeError, StartError};
 pub use format::{FORMATS, Format};
 pub use network::{Lane, NoPeers, SnapshotBody, Transport, TransportError};
 pub use recover::{Recovered, recover};
-pub use status::{Leadership, Peer, Role, Status};
+pub use status::{Leadership, Peer, Progress, Role, Status};
 pub use types::{ServerInfo, server_id};

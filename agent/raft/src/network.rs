@@ -204,6 +204,12 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     }
 }
 
+/// An append without an answer for so long is sent again, on another connection.
+const APPEND_LIMIT: Duration = Duration::from_secs(1);
+/// And as much longer for each so many bytes.
+const APPEND_PIECE_LIMIT: Duration = Duration::from_secs(1);
+const APPEND_PIECE: usize = 512 << 10;
+
 /// The way to one server.
 pub(crate) struct PeerLink {
     transport: Arc<dyn Transport>,
@@ -222,9 +228,18 @@ impl PeerLink {
         request: &Request,
         option: &RPCOption,
     ) -> Result<Response, RPCError<TypeConfig>> {
+        let bytes = encode(request);
+        let limit = match (request, self.lane) {
+            // The answer comes when a disk has it, and a narrow line takes its time for a batch.
+            (Request::Append(_), Lane::Replication) => {
+                let pieces = u32::try_from(bytes.len() / APPEND_PIECE).unwrap_or(u32::MAX);
+                APPEND_LIMIT.max(option.soft_ttl()) + APPEND_PIECE_LIMIT.saturating_mul(pieces)
+            }
+            _ => option.soft_ttl(),
+        };
         let answer = self
             .transport
-            .call(&self.target, self.lane, encode(request), option.soft_ttl())
+            .call(&self.target, self.lane, bytes, limit)
             .await;
         let answer = answer.map_err(|e| RPCError::Unreachable(unreachable(e)))?;
         decode(&answer).map_err(|e| RPCError::Unreachable(unreachable(e)))

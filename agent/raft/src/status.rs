@@ -90,6 +90,19 @@ pub struct Status {
     pub voters: Vec<Peer>,
     /// The entry of that membership.
     pub membership_index: u64,
+    /// A change of the membership has begun and not ended: two sets of voters decide together.
+    pub joint: bool,
+}
+
+/// How far another server has come, as the leader knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The number of the server.
+    pub id: u64,
+    /// The last entry that it is known to have; zero: none.
+    pub index: u64,
+    /// How long ago it answered last; `None`: never.
+    pub contact: Option<std::time::Duration>,
 }
 
 /// The server with this number.
@@ -131,6 +144,7 @@ impl Status {
             last_snapshot_term,
             voters: membership.nodes().map(peer).collect(),
             membership_index: pair(*membership.log_id()).0,
+            joint: membership.membership().get_joint_config().len() > 1,
         }
     }
 }

@@ -1,13 +1,17 @@
 //! `/v1/coordinate`: where nodes are in the network.
 
 use super::catalog::coordinate_request;
-use super::options::ReadOptions;
+use super::options::read_options;
 use super::read::{self, Read, body};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
+use crate::query::{Query, ReadOptions, What};
+use crate::writes;
 use bytes::Bytes;
 use http::StatusCode;
-use lictor_state::{CoordinateUpdate, View, WatchKey, fold};
+use lictor_state::{CoordinateUpdate, View};
+use lictor_wire::Str;
+use lictor_wire::rows::CoordinateRow;
 use std::sync::Arc;
 
 fn enabled(shared: &Shared) -> Result<(), HttpError> {
@@ -23,18 +27,39 @@ fn enabled(shared: &Shared) -> Result<(), HttpError> {
 /// `GET /v1/coordinate/datacenters`
 pub async fn datacenters(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     enabled(shared)?;
-    let own = serde_json::json!([{
-        "Datacenter": shared.datacenter,
-        "AreaID": "wan",
-        "Coordinates": [{ "Node": shared.node_name, "Segment": "", "Coord": shared.coordinate() }],
-    }]);
-    Ok(Reply::json(shared, call, &own))
+    if let Some(upstream) = shared.store.upstream() {
+        let all = upstream.datacenter_coordinates().await?;
+        let rows: Vec<serde_json::Value> = all
+            .into_iter()
+            .map(|dc| {
+                let rows = dc.coordinates.into_iter().map(CoordinateRow::from);
+                serde_json::json!({
+                    "Datacenter": dc.datacenter,
+                    "AreaID": dc.area_id,
+                    "Coordinates": rows.collect::<Vec<_>>(),
+                })
+            })
+            .collect();
+        return Ok(Reply::json(shared, call, &rows));
+    }
+    let known = crate::gossip::distance::datacenters(shared).await;
+    let rows: Vec<_> = known
+        .iter()
+        .map(|(datacenter, servers)| {
+            serde_json::json!({
+                "Datacenter": datacenter,
+                "AreaID": "wan",
+                "Coordinates": servers,
+            })
+        })
+        .collect();
+    Ok(Reply::json(shared, call, &rows))
 }
 
 /// `GET /v1/coordinate/nodes`
 pub async fn nodes(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     enabled(shared)?;
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
+    let options = read_options(call, &shared.live().wait, false)?;
     let segment = call.params.get("segment").to_owned();
     let answer = |view: &View| {
         let rows = if segment.is_empty() {
@@ -45,8 +70,7 @@ pub async fn nodes(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpE
         Ok(body(shared, call, &rows))
     };
     let read = Read {
-        keys: &|_| vec![WatchKey::Coordinates],
-        index: &|view| view.tables().coordinates,
+        query: &Query::from(What::Coordinates),
         answer: &answer,
         shareable: true,
         names_consistency: false,
@@ -57,12 +81,14 @@ pub async fn nodes(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpE
 /// `GET /v1/coordinate/node/:node`
 pub async fn node(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     enabled(shared)?;
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
-    let name = call.rest.clone();
-    // An unknown node has no index to wait on: the answer comes at once and bare.
+    let options = read_options(call, &shared.live().wait, false)?;
+    let name = Str::from(call.rest.as_str());
     read::own_datacenter(shared, call)?;
-    read::barrier(shared, options.freshness).await?;
-    if shared.store.view().coordinate_of(&name).is_none() {
+    let query = Query::from(What::Coordinate { node: name.clone() });
+    // An unknown node has no index to wait on: the answer comes at once and bare.
+    let now = ReadOptions::now(options.freshness);
+    let found = shared.store.read(&query, &now).await?;
+    if found.view.coordinate_of(&name).is_none() {
         return Ok(Reply::bare(StatusCode::NOT_FOUND, Bytes::new()));
     }
     let answer = |view: &View| {
@@ -72,8 +98,7 @@ pub async fn node(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
         })
     };
     let read = Read {
-        keys: &|_| vec![WatchKey::NodeCoordinate(fold(&name))],
-        index: &|view| view.tables().coordinates,
+        query: &query,
         answer: &answer,
         shareable: true,
         names_consistency: false,
@@ -90,15 +115,11 @@ pub async fn update(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
     }
     read::own_datacenter(shared, call)?;
     let coord = r.coord.unwrap_or_default();
-    if !coord.is_compatible() {
-        return Err(HttpError::internal("incompatible coordinate"));
-    }
-    if !coord.is_valid() {
-        return Err(HttpError::internal("invalid coordinate"));
-    }
-    shared.leader.coordinate(CoordinateUpdate {
+    writes::coordinate(&coord).map_err(HttpError::internal)?;
+    let update = CoordinateUpdate {
         node: r.node,
         coord,
-    });
+    };
+    shared.update_coordinate(update).await?;
     Ok(Reply::empty())
 }

@@ -53,6 +53,73 @@ impl HttpError {
 
 impl From<WriteError> for HttpError {
     fn from(error: WriteError) -> HttpError {
-        HttpError::internal(error.to_string())
+        let text = error.to_string();
+        HttpError::new(status(&text), text)
+    }
+}
+
+/// Consul's status for an error of a server, which is told by its words: each agent on its way
+/// puts some in front.
+fn status(text: &str) -> StatusCode {
+    let says = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    if says(&["Permission denied", "ACL not found"]) {
+        StatusCode::FORBIDDEN
+    } else if says(&["rate limit exceeded for operation that can only be performed by the leader"])
+    {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else if says(&[
+        "RPC rate limit exceeded",
+        "rate limit exceeded, try again later or against a different server",
+    ]) {
+        StatusCode::TOO_MANY_REQUESTS
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_servers_decide_the_status() {
+        let remote = |text: &str| HttpError::from(WriteError::Remote(text.to_owned()));
+        for (error, status, text) in [
+            (
+                remote("rpc error making call: Permission denied: token lacks permission"),
+                403,
+                "rpc error making call: rpc error making call: Permission denied: token lacks permission",
+            ),
+            (
+                remote("ACL not found"),
+                403,
+                "rpc error making call: ACL not found",
+            ),
+            (
+                WriteError::RateLimited.into(),
+                429,
+                "RPC rate limit exceeded",
+            ),
+            (
+                remote("rate limit exceeded, try again later or against a different server"),
+                429,
+                "rpc error making call: rate limit exceeded, try again later or against a different server",
+            ),
+            (
+                remote(
+                    "rate limit exceeded for operation that can only be performed by the leader, try again later",
+                ),
+                503,
+                "rpc error making call: rate limit exceeded for operation that can only be performed by the leader, try again later",
+            ),
+            (
+                remote("No cluster leader"),
+                500,
+                "rpc error making call: No cluster leader",
+            ),
+            (WriteError::NoServers.into(), 500, "No known Consul servers"),
+        ] {
+            assert_eq!((error.status.as_u16(), error.text.as_str()), (status, text));
+        }
     }
 }

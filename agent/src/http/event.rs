@@ -29,14 +29,15 @@ pub async fn fire(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
     };
     shared
         .events
-        .fire(shared, event.clone())
+        .fire(shared, &event)
+        .await
         .map_err(HttpError::internal)?;
     Ok(Reply::json(shared, call, &event))
 }
 
 /// `GET /v1/event/list`, waiting for another newest event where an index is given.
 pub async fn list(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    let options = super::options::ReadOptions::of(call, &shared.live().wait, false)?;
+    let options = super::options::read_options(call, &shared.live().wait, false)?;
     let name = call.params.get("name").to_owned();
     let deadline = tokio::time::Instant::now() + options.wait;
     let mut news = shared.events.news();

@@ -16,11 +16,6 @@ pub struct Wanted<R> {
 }
 
 impl<R> Wanted<R> {
-    /// Whether there is something to filter.
-    pub fn is_some(&self) -> bool {
-        self.filter.is_some()
-    }
-
     /// Whether the row is among those asked for.
     pub fn keeps<S: Row>(&self, row: &S) -> bool {
         self.filter.as_ref().is_none_or(|f| f.matches(row))
@@ -34,12 +29,16 @@ fn refused(error: &lictor_bexpr::Error) -> HttpError {
 /// The filter of a request for rows of this kind. It is compiled before anything is read, so that
 /// a wrong one fails even where there is no row.
 pub fn of<R: Row>(call: &Call) -> Result<Wanted<R>, HttpError> {
-    let filter = match call.params.get("filter") {
-        "" => None,
-        text => {
-            let expression = Expression::parse(text).map_err(|e| refused(&e))?;
-            Some(expression.compile::<R>().map_err(|e| refused(&e))?)
-        }
+    compile(call.params.get("filter"))
+}
+
+/// The filter that a text describes; the empty one wants every row.
+pub fn compile<R: Row>(text: &str) -> Result<Wanted<R>, HttpError> {
+    let filter = if text.is_empty() {
+        None
+    } else {
+        let expression = Expression::parse(text).map_err(|e| refused(&e))?;
+        Some(expression.compile::<R>().map_err(|e| refused(&e))?)
     };
     Ok(Wanted {
         filter,
@@ -71,13 +70,15 @@ pub fn lazily<R: Row>(call: &Call, rows: bool) -> Result<Wanted<R>, HttpError> {
 }
 
 /// A map that may not be there.
-struct MaybeMap<'a>(Option<&'a StrMap>);
+pub struct MaybeMap<'a>(pub Option<&'a StrMap>);
 
 impl MaybeMap<'_> {
-    fn is_empty(&self) -> bool {
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
         self.0.is_none_or(StrMap::is_empty)
     }
-    fn get(&self, key: &str) -> Option<&Str> {
+    /// The value of `key`.
+    pub fn get(&self, key: &str) -> Option<&Str> {
         self.0?.get(key)
     }
 }

@@ -1,14 +1,15 @@
 //! `/v1/kv`: the key/value store.
 
 use super::answer::JSON;
-use super::options::ReadOptions;
+use super::options::read_options;
 use super::read::{self, Found, Read, body};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
+use crate::query::{Query, What, rows};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
-use lictor_state::{Command, KvOp, KvVerb, Outcome, View, WatchKey};
+use lictor_state::{Command, KvOp, KvVerb, Outcome, View};
 use lictor_wire::{KvEntry, Str};
 use std::sync::Arc;
 
@@ -34,9 +35,9 @@ fn need_key(key: &str) -> Result<(), HttpError> {
 }
 
 async fn get(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
+    let options = read_options(call, &shared.live().wait, false)?;
     read::own_datacenter(shared, call)?;
-    let key = call.rest.clone();
+    let key = Str::from(call.rest.as_str());
     let recurse = call.params.has("recurse");
     if !recurse {
         need_key(&key)?;
@@ -57,22 +58,15 @@ async fn get(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> 
             Some(entry) => body(shared, call, &[entry]),
         })
     };
-    let name = Str::from(key.as_str());
+    let query = Query::from(if recurse {
+        What::KeyTree {
+            prefix: key.clone(),
+        }
+    } else {
+        What::Key { key: key.clone() }
+    });
     let read = Read {
-        keys: &|_| {
-            vec![if recurse {
-                WatchKey::KvPrefix(name.clone())
-            } else {
-                WatchKey::Kv(name.clone())
-            }]
-        },
-        index: &|view| {
-            if recurse {
-                view.kv_prefix_index(&key)
-            } else {
-                view.kv_index(&key)
-            }
-        },
+        query: &query,
         answer: &answer,
         shareable: false,
         names_consistency: false,
@@ -95,39 +89,29 @@ fn raw_value(entry: &KvEntry) -> Reply {
 }
 
 async fn keys(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
+    let options = read_options(call, &shared.live().wait, false)?;
     read::own_datacenter(shared, call)?;
-    let prefix = call.rest.clone();
+    let prefix = Str::from(call.rest.as_str());
     let correct = call.params.get("separator");
-    let separator = if correct.is_empty() {
+    let separator = Str::from(if correct.is_empty() {
         call.params.get("seperator")
     } else {
         correct
-    }
-    .to_owned();
+    });
     let answer = |view: &View| {
-        let mut out: Vec<&str> = Vec::new();
-        for entry in view.kv_range(&prefix) {
-            let mut key = entry.key.as_str();
-            if !separator.is_empty()
-                && let Some(at) = key[prefix.len()..].find(&separator)
-            {
-                key = &key[..prefix.len() + at + separator.len()];
-            }
-            if out.last() != Some(&key) {
-                out.push(key);
-            }
-        }
-        Ok(if out.is_empty() && !prefix.is_empty() {
+        let names = rows::key_names(view, &prefix, &separator);
+        Ok(if names.is_empty() && !prefix.is_empty() {
             Found::Missing
         } else {
-            body(shared, call, &out)
+            body(shared, call, &names)
         })
     };
-    let name = Str::from(prefix.as_str());
+    let query = Query::from(What::KeyNames {
+        prefix: prefix.clone(),
+        separator: separator.clone(),
+    });
     let read = Read {
-        keys: &|_| vec![WatchKey::KvPrefix(name.clone())],
-        index: &|view| view.kv_prefix_index(&prefix),
+        query: &query,
         answer: &answer,
         shareable: false,
         names_consistency: false,

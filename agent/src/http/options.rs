@@ -1,8 +1,9 @@
 //! The query string: parameters, and the options that every read understands.
 
 use super::{Call, HttpError};
-use lictor_raft::Consistency;
-use lictor_wire::GoDuration;
+use crate::agent::Shared;
+use crate::query::{Freshness, Narrow, ReadOptions};
+use lictor_wire::{GoDuration, Str};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -104,48 +105,6 @@ pub fn unescape(text: &str, plus: bool) -> Option<Cow<'_, str>> {
     }))
 }
 
-/// How a read wants its answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReadOptions {
-    /// Wait for an index above this; zero: do not wait.
-    pub index: u64,
-    /// How long at most.
-    pub wait: Duration,
-    /// How fresh the answer must be.
-    pub freshness: Freshness,
-}
-
-/// How fresh an answer must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
-    /// Any server's view.
-    Stale,
-    /// Linearizable.
-    Default,
-    /// Linearizable, with a round of messages for each read.
-    Consistent,
-}
-
-impl Freshness {
-    /// The word of `X-Consul-Effective-Consistency`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Freshness::Stale => "stale",
-            Freshness::Default => "leader",
-            Freshness::Consistent => "consistent",
-        }
-    }
-
-    /// What consensus must confirm; nothing for stale reads.
-    pub fn barrier(self) -> Option<Consistency> {
-        match self {
-            Freshness::Stale => None,
-            Freshness::Default => Some(Consistency::Default),
-            Freshness::Consistent => Some(Consistency::Consistent),
-        }
-    }
-}
-
 /// Limits of waiting, from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitLimits {
@@ -157,14 +116,19 @@ pub struct WaitLimits {
     pub discovery_max_stale: Duration,
 }
 
-/// The time to wait: default, cap and a random part of up to a sixteenth, so that those who began
-/// together do not return together.
-pub fn jittered(wait: Duration, limits: &WaitLimits) -> Duration {
-    let base = if wait.is_zero() {
+/// The time to wait: default and cap.
+pub fn capped(wait: Duration, limits: &WaitLimits) -> Duration {
+    if wait.is_zero() {
         limits.default
     } else {
         wait.min(limits.max)
-    };
+    }
+}
+
+/// The time to wait with a random part of up to a sixteenth, so that those who began together do
+/// not return together.
+pub fn jittered(wait: Duration, limits: &WaitLimits) -> Duration {
+    let base = capped(wait, limits);
     let spread = u64::try_from(base.as_millis() / 16).unwrap_or(0);
     base + Duration::from_millis(if spread == 0 {
         0
@@ -173,32 +137,42 @@ pub fn jittered(wait: Duration, limits: &WaitLimits) -> Duration {
     })
 }
 
-impl ReadOptions {
-    /// Reads the options. `discovery` is set for the catalog and health endpoints.
-    pub fn of(call: &Call, limits: &WaitLimits, discovery: bool) -> Result<ReadOptions, HttpError> {
-        let p = &call.params;
-        let wait = wait_time(p)?;
-        let index = match p.get("index") {
-            "" => 0,
-            text => text
-                .parse()
-                .map_err(|_| HttpError::bad_request("Invalid index"))?,
-        };
-        let freshness = freshness(p, limits, discovery)?;
-        if p.has("cached") && freshness == Freshness::Consistent {
-            return Err(HttpError::bad_request(
-                "Cannot specify ?cached with ?consistent, conflicting semantics.",
-            ));
-        }
-        if p.has("cached") {
-            cache_control(call)?;
-        }
-        Ok(ReadOptions {
-            index,
-            wait: jittered(wait, limits),
-            freshness,
-        })
+/// Reads the options of a read. `discovery` is set for the catalog and health endpoints.
+pub fn read_options(
+    call: &Call,
+    limits: &WaitLimits,
+    discovery: bool,
+) -> Result<ReadOptions, HttpError> {
+    let p = &call.params;
+    let asked = wait_time(p)?;
+    let index = match p.get("index") {
+        "" => 0,
+        text => text
+            .parse()
+            .map_err(|_| HttpError::bad_request("Invalid index"))?,
+    };
+    let (freshness, max_stale) = freshness(p, limits, discovery)?;
+    let cached = p.has("cached");
+    if cached && freshness == Freshness::Consistent {
+        return Err(HttpError::bad_request(
+            "Cannot specify ?cached with ?consistent, conflicting semantics.",
+        ));
     }
+    let control = if cached {
+        cache_control(call)?
+    } else {
+        CacheControl::default()
+    };
+    Ok(ReadOptions {
+        index,
+        wait: jittered(asked, limits),
+        asked: capped(asked, limits),
+        freshness,
+        cached,
+        max_stale,
+        max_age: control.max_age,
+        stale_if_error: control.stale_if_error,
+    })
 }
 
 /// `?wait=`; zero where it is absent.
@@ -211,7 +185,12 @@ pub fn wait_time(p: &Params) -> Result<Duration, HttpError> {
     }
 }
 
-fn freshness(p: &Params, limits: &WaitLimits, discovery: bool) -> Result<Freshness, HttpError> {
+fn freshness(
+    p: &Params,
+    limits: &WaitLimits,
+    discovery: bool,
+) -> Result<(Freshness, Duration), HttpError> {
+    let mut max_stale = Duration::ZERO;
     let mut stale = p.has("stale");
     let consistent = p.has("consistent");
     let mut said = stale || consistent || p.has("leader");
@@ -225,12 +204,14 @@ fn freshness(p: &Params, limits: &WaitLimits, discovery: bool) -> Result<Freshne
                 ))
             })?;
             if age.0 > 0 {
+                max_stale = age.to_std();
                 stale = true;
                 said = true;
             }
         }
     }
     if discovery && !said && !limits.discovery_max_stale.is_zero() {
+        max_stale = limits.discovery_max_stale;
         stale = true;
     }
     if stale && consistent {
@@ -238,36 +219,71 @@ fn freshness(p: &Params, limits: &WaitLimits, discovery: bool) -> Result<Freshne
             "Cannot specify ?stale with ?consistent, conflicting semantics.",
         ));
     }
-    Ok(match (stale, consistent) {
+    let freshness = match (stale, consistent) {
         (true, _) => Freshness::Stale,
         (_, true) => Freshness::Consistent,
         _ => Freshness::Default,
-    })
+    };
+    Ok((freshness, max_stale))
 }
 
-fn cache_control(call: &Call) -> Result<(), HttpError> {
+/// What `Cache-Control` says to the agent's cache.
+#[derive(Default)]
+struct CacheControl {
+    max_age: Option<Duration>,
+    stale_if_error: Duration,
+}
+
+fn cache_control(call: &Call) -> Result<CacheControl, HttpError> {
+    let mut out = CacheControl::default();
     let Some(header) = call.header("cache-control") else {
-        return Ok(());
+        return Ok(out);
     };
     for part in header.split(',').map(str::trim) {
+        if part == "must-revalidate" {
+            out.max_age = Some(Duration::ZERO);
+        }
         let Some((name, value)) = part.split_once('=') else {
             continue;
         };
-        if matches!(name, "max-age" | "stale-if-error") && value.parse::<u64>().is_err() {
-            return Err(HttpError::bad_request("Invalid Cache-Control header."));
+        if !matches!(name, "max-age" | "stale-if-error") {
+            continue;
+        }
+        let seconds = value
+            .parse::<u32>()
+            .map_err(|_| HttpError::bad_request("Invalid Cache-Control header."))?;
+        let value = Duration::from_secs(seconds.into());
+        match name {
+            "max-age" => out.max_age = Some(value),
+            _ => out.stale_if_error = value,
         }
     }
-    Ok(())
+    Ok(out)
 }
 
-/// `?node-meta=key:value`, which may be given several times.
-pub fn node_meta(p: &Params) -> Vec<(String, String)> {
-    p.all("node-meta")
-        .map(|pair| {
-            let (k, v) = pair.split_once(':').unwrap_or((pair, ""));
-            (k.to_owned(), v.to_owned())
-        })
-        .collect()
+/// Which rows are wanted, and in what order: `?node-meta=key:value` and `?tag=`, each of which may
+/// be given several times, `?filter=` and `?near=`.
+pub fn narrow(shared: &Shared, p: &Params) -> Narrow {
+    Narrow {
+        tags: p
+            .all("tag")
+            .filter(|t| !t.is_empty())
+            .map(Str::from)
+            .collect(),
+        meta: p
+            .all("node-meta")
+            .map(|pair| {
+                let (k, v) = pair.split_once(':').unwrap_or((pair, ""));
+                (k.into(), v.into())
+            })
+            .collect(),
+        filter: p.get("filter").into(),
+        near: match p.get("near") {
+            "_agent" => shared.node_name.clone(),
+            "_ip" => Str::new(),
+            name => name.into(),
+        },
+    }
 }
 
 #[cfg(test)]

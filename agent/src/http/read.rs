@@ -1,14 +1,16 @@
 //! The one way to read: consistency, waiting, the answer, and the headers that tell of it.
 
 use super::answer::{Reply, encode};
-use super::options::{Freshness, ReadOptions};
 use super::{Call, HttpError};
 use crate::agent::Shared;
+use crate::query::{Query, ReadOptions};
+use crate::store::{Answered, CacheNote};
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
-use lictor_state::{View, WatchKey};
+use lictor_state::View;
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What was found.
 pub enum Found {
@@ -20,12 +22,10 @@ pub enum Found {
     Missing,
 }
 
-/// A read: what it depends on, where its index is, and its answer.
+/// A read: what it asks for and its answer.
 pub struct Read<'a> {
-    /// What it waits for.
-    pub keys: &'a (dyn Fn(&View) -> Vec<WatchKey> + Sync),
-    /// The index of its answer.
-    pub index: &'a (dyn Fn(&View) -> u64 + Sync),
+    /// What it asks for.
+    pub query: &'a Query,
     /// The answer.
     pub answer: &'a (dyn Fn(&View) -> Result<Found, HttpError> + Sync),
     /// Whether equal requests may share an encoding: the index must move with every change of
@@ -53,48 +53,17 @@ pub async fn run(
     if let Some(reply) = other_datacenter(shared, call) {
         return Ok(reply);
     }
-    let cached = call.params.has("cached");
-    if !cached && let Some(barrier) = options.freshness.barrier() {
-        shared.store.ready_for(barrier).await?;
-    }
-    if options.index == 0 {
-        let view = shared.store.view();
-        return respond(shared, call, options, read, &view, cached);
-    }
-    let deadline = tokio::time::Instant::now() + options.wait;
-    shared.metrics.queries_blocking(1);
-    let _counted = scopeguard(|| shared.metrics.queries_blocking(-1));
-    let mut watch = None;
-    let mut keys = Vec::new();
-    loop {
-        let view = shared.store.view();
-        // What is waited for can change with the answer: the nodes shown, for example.
-        let now = (read.keys)(&view);
-        if watch.is_none() || now != keys {
-            watch = Some(shared.store.watch(now.clone()));
-            keys = now;
-            // Registered first, read second: no change falls between.
-        }
-        let view = shared.store.view();
-        if (read.index)(&view).max(1) > options.index {
-            return respond(shared, call, options, read, &view, cached);
-        }
-        drop(view);
-        let Some(watch) = watch.as_mut() else {
-            continue;
-        };
-        let over = tokio::select! {
-            () = watch.changed() => shared.is_ending(),
-            () = tokio::time::sleep_until(deadline) => true,
-        };
-        if over {
-            if let Some(barrier) = options.freshness.barrier().filter(|_| !shared.is_ending()) {
-                shared.store.ready_for(barrier).await?;
-            }
-            let view = shared.store.view();
-            return respond(shared, call, options, read, &view, cached);
-        }
-    }
+    let _counted = (options.index != 0).then(|| {
+        shared.metrics.queries_blocking(1);
+        scopeguard(|| shared.metrics.queries_blocking(-1))
+    });
+    let answered = match shared.store.read(read.query, options).await {
+        Ok(answered) => answered,
+        // The headers of a list are there even where the list is not.
+        Err(error) if read.names_consistency => return Ok(failed(error.into())),
+        Err(error) => return Err(error.into()),
+    };
+    respond(shared, call, options, read, &answered)
 }
 
 fn scopeguard<F: FnMut()>(f: F) -> impl Drop {
@@ -112,34 +81,33 @@ fn respond(
     call: &Call,
     options: &ReadOptions,
     read: &Read<'_>,
-    view: &View,
-    cached: bool,
+    answered: &Answered,
 ) -> Result<Reply, HttpError> {
-    let index = (read.index)(view).max(1);
+    let (view, index) = (&*answered.view, answered.index);
     let mut hit = false;
-    let found = if read.shareable && !call.params.has("near") {
+    // What was read for this request alone will not be asked for again.
+    let once = view.is_part() && options.index == 0 && answered.cache.is_none();
+    let found = if read.shareable && read.query.narrow.near.is_empty() && !once {
         let request = request_key(call);
         match shared.answers.find(&request, view.epoch(), index) {
             Some(body) => {
                 hit = true;
-                Found::Body(body)
+                Ok(Found::Body(body))
             }
             None => {
                 let found = (read.answer)(view);
                 if let Ok(Found::Body(body)) = &found {
                     shared.answers.keep(&request, view.epoch(), index, body);
                 }
-                match found {
-                    Ok(found) => found,
-                    Err(error) => return Ok(failed(error)),
-                }
+                found
             }
         }
     } else {
-        match (read.answer)(view) {
-            Ok(found) => found,
-            Err(error) => return Ok(failed(error)),
-        }
+        (read.answer)(view)
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return Ok(failed(error)),
     };
     let mut reply = match found {
         Found::Body(body) => Reply::encoded(body),
@@ -148,32 +116,39 @@ fn respond(
     };
     let h = &mut reply.headers;
     h.insert(INDEX.clone(), HeaderValue::from(index));
-    let status = shared.leader_contact();
+    let contact = answered.contact;
     h.insert(
         KNOWN_LEADER.clone(),
-        HeaderValue::from_static(if status.known { "true" } else { "false" }),
+        HeaderValue::from_static(if contact.known { "true" } else { "false" }),
     );
     h.insert(
         LAST_CONTACT.clone(),
-        HeaderValue::from(status.last_contact_ms),
+        HeaderValue::from(contact.last_contact_ms),
     );
     h.insert(BACKEND.clone(), HeaderValue::from_static("blocking-query"));
     if read.names_consistency {
         h.insert(
             CONSISTENCY.clone(),
-            HeaderValue::from_static(options.freshness.word()),
+            HeaderValue::from_static(answered.freshness.word()),
         );
         if shared.config().translate_wan_addrs {
             h.insert(TRANSLATE.clone(), HeaderValue::from_static("true"));
         }
     }
-    if cached {
-        h.insert(
-            CACHE.clone(),
-            HeaderValue::from_static(if hit { "HIT" } else { "MISS" }),
-        );
-        if hit {
-            h.insert(http::header::AGE, HeaderValue::from_static("0"));
+    let note = answered.cache.or_else(|| {
+        (options.cached && !view.is_part()).then_some(CacheNote {
+            hit,
+            age: Duration::ZERO,
+        })
+    });
+    if let Some(note) = note {
+        let word = if note.hit { "HIT" } else { "MISS" };
+        h.insert(CACHE.clone(), HeaderValue::from_static(word));
+        if note.hit {
+            h.insert(
+                http::header::AGE,
+                HeaderValue::from(note.age.as_secs_f64().round() as u64),
+            );
         }
     }
     Ok(reply)
@@ -240,14 +215,6 @@ pub fn body<T: Serialize + ?Sized>(shared: &Shared, call: &Call, value: &T) -> F
 pub fn own_datacenter(shared: &Shared, call: &Call) -> Result<(), HttpError> {
     match foreign_datacenter(shared, call) {
         Some(_) => Err(no_path()),
-        None => Ok(()),
-    }
-}
-
-/// Confirms that a read of this freshness may use the present view.
-pub async fn barrier(shared: &Shared, freshness: Freshness) -> Result<(), HttpError> {
-    match freshness.barrier() {
-        Some(barrier) => Ok(shared.store.ready_for(barrier).await?),
         None => Ok(()),
     }
 }

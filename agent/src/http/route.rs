@@ -3,7 +3,10 @@
 use super::answer::{HTML, Reply};
 use super::options::{Params, unescape};
 use super::{Body, Call, Head, HttpError};
-use super::{catalog, coordinate, event, health, kv, local, selfinfo, session, status, txn, ui};
+use super::{
+    catalog, coordinate, docker, event, health, kv, local, operator, selfinfo, session, status,
+    txn, ui,
+};
 use crate::agent::Shared;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -95,6 +98,8 @@ endpoints! {
     CoordinateNodes "/v1/coordinate/nodes" "GET" coordinate::nodes;
     CoordinateNode "/v1/coordinate/node/" "GET" coordinate::node;
     CoordinateUpdate "/v1/coordinate/update" "PUT" coordinate::update;
+    LictorDocker "/v1/lictor/docker/containers" "GET" docker::containers;
+    OperatorKeyring "/v1/operator/keyring" "GET,POST,PUT,DELETE" operator::keyring;
     AclBootstrap "/v1/acl/bootstrap" "PUT" local::acl;
     AclLogin "/v1/acl/login" "POST" local::acl;
     AclLogout "/v1/acl/logout" "POST" local::acl;

@@ -10,6 +10,7 @@ use crate::version;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
+use lictor_gossip::Status;
 use lictor_wire::Member;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -48,17 +49,14 @@ pub async fn own(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpErr
         json!(shared.coordinate())
     };
     out.insert("Coord".into(), coordinate);
-    out.insert(
-        "Member".into(),
-        json!(members::lan(shared).into_iter().next()),
-    );
-    out.insert("Stats".into(), stats(shared));
+    out.insert("Member".into(), json!(members::own(shared)));
+    out.insert("Stats".into(), stats(shared).await);
     out.insert("Meta".into(), json!(shared.identity().meta));
     Ok(Reply::json(shared, call, &out))
 }
 
 /// What `consul info` prints: all values are texts.
-fn stats(shared: &Shared) -> Value {
+async fn stats(shared: &Shared) -> Value {
     let config = shared.config();
     let (monitors, ttls, checks, services) = shared.local.counts();
     let status = shared
@@ -79,15 +77,11 @@ fn stats(shared: &Shared) -> Value {
             )
         })
         .collect();
-    let serf = |members: usize| {
-        json!({
-            "coordinate_resets": "0", "encrypted": config.encrypt.is_some().to_string(), "event_queue": "0",
-            "event_time": "1", "failed": "0", "health_score": "0", "intent_queue": "0", "left": "0",
-            "member_time": "1", "members": members.to_string(), "query_queue": "0", "query_time": "1",
-        })
-    };
+    let lan = serf_stats(Some(shared.gossip.lan())).await;
+    let wan = serf_stats(shared.gossip.wan()).await;
+    let datacenters = members::datacenters(shared).len();
     let process = lictor_host::process_stats();
-    json!({
+    let mut out = json!({
         "agent": {
             "check_monitors": monitors.to_string(), "check_ttls": ttls.to_string(),
             "checks": checks.to_string(), "services": services.to_string(),
@@ -96,7 +90,7 @@ fn stats(shared: &Shared) -> Value {
             "prerelease": "", "revision": "", "version": version::COMPATIBLE, "version_metadata": version::metadata(),
         },
         "consul": {
-            "acl": "disabled", "bootstrap": config.bootstrap.to_string(), "known_datacenters": "1",
+            "acl": "disabled", "bootstrap": config.bootstrap.to_string(), "known_datacenters": datacenters.to_string(),
             "leader": shared.store.is_leader().to_string(), "leader_addr": leader, "server": "true",
         },
         "raft": {
@@ -115,8 +109,33 @@ fn stats(shared: &Shared) -> Value {
             "arch": go_arch(), "cpu_count": cpus(), "goroutines": process.threads.to_string(), "max_procs": cpus(),
             "os": std::env::consts::OS, "version": concat!("rust-", env!("CARGO_PKG_RUST_VERSION")),
         },
-        "serf_lan": serf(members::lan(shared).len()),
-        "serf_wan": serf(members::wan(shared).len()),
+        "serf_lan": lan,
+    });
+    if let Some(out) = out.as_object_mut().filter(|_| !wan.is_null()) {
+        out.insert("serf_wan".into(), wan);
+    }
+    out
+}
+
+/// How a pool stands, in Serf's words.
+async fn serf_stats(pool: Option<&crate::gossip::driver::Pool>) -> Value {
+    let stats = match pool {
+        Some(pool) => pool.with(|core, _| core.stats()).await.unwrap_or_default(),
+        None => return Value::Null,
+    };
+    json!({
+        "coordinate_resets": stats.coordinate_resets.to_string(),
+        "encrypted": stats.encrypted.to_string(),
+        "event_queue": stats.event_queue.to_string(),
+        "event_time": stats.event_time.to_string(),
+        "failed": stats.failed.to_string(),
+        "health_score": stats.health_score.to_string(),
+        "intent_queue": stats.intent_queue.to_string(),
+        "left": stats.left.to_string(),
+        "member_time": stats.member_time.to_string(),
+        "members": stats.members.to_string(),
+        "query_queue": stats.query_queue.to_string(),
+        "query_time": stats.query_time.to_string(),
     })
 }
 
@@ -163,13 +182,16 @@ pub async fn join(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
     let wan = !call.params.get("wan").is_empty();
     members::join(shared, &call.rest, wan)
         .await
-        .map_err(HttpError::internal)?;
+        .map_err(|e| HttpError::internal(e.to_string()))?;
     Ok(Reply::empty())
 }
 
 /// `PUT /v1/agent/force-leave/:node`
 pub async fn force_leave(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    members::force_leave(shared, &call.rest).map_err(HttpError::internal)?;
+    let (prune, wan) = (call.params.has("prune"), call.params.has("wan"));
+    members::force_leave(shared, &call.rest, prune, wan)
+        .await
+        .map_err(HttpError::internal)?;
     Ok(Reply::empty())
 }
 
@@ -203,11 +225,19 @@ fn gauges(shared: &Shared) -> Vec<crate::metrics::Gauge> {
     let dc = || vec![("datacenter", shared.datacenter.to_string())];
     let plain = |name: &str, value: f64| (name.to_owned(), value, Vec::new());
     let leads = shared.store.is_leader();
+    let members = shared.gossip.lan_members();
+    let count = |role: &str| {
+        members
+            .values()
+            .filter(|m| m.status == Status::Alive && m.tags.get("role").is_some_and(|r| r == role))
+            .count()
+    };
+    let (clients, servers) = (count("node"), count("consul"));
     let mut out = vec![
         plain("autopilot.failure_tolerance", 0.0),
         plain("autopilot.healthy", f64::from(u8::from(leads))),
-        ("members.clients".into(), 0.0, dc()),
-        ("members.servers".into(), 1.0, dc()),
+        ("members.clients".into(), clients as f64, dc()),
+        ("members.servers".into(), servers as f64, dc()),
         plain("raft.applied_index", status.applied_index as f64),
         plain("raft.last_index", status.last_log_index as f64),
         plain("raft.commitNumLogs", 1.0),

@@ -1,18 +1,18 @@
 //! `/v1/session`: sessions.
 
-use super::options::ReadOptions;
+use super::options::read_options;
 use super::read::{self, Read, body};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
-use lictor_state::{Command, Outcome, View, WatchKey, fold};
+use crate::query::{Query, ReadOptions, What};
+use crate::writes;
+use lictor_state::{Command, View};
 use lictor_wire::gojson::{self, Mode};
 use lictor_wire::{GoDuration, Session, SessionBehavior, SessionRequest, Str};
 use std::sync::Arc;
 
 /// Where a client says nothing.
 const LOCK_DELAY: GoDuration = GoDuration::from_secs(15);
-/// The longest time to live.
-const TTL_MAX: GoDuration = GoDuration::from_secs(86_400);
 
 /// `PUT /v1/session/create`
 pub async fn create(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
@@ -24,15 +24,10 @@ pub async fn create(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
         gojson::decode(&body, Mode::Lenient, "structs.Session").map_err(HttpError::decode)?
     };
     let session = prepare(shared, r)?;
-    let id = session.id.clone();
     shared.metrics.count("session.apply");
-    match shared
-        .store
-        .write(Command::SessionCreate(Box::new(session)))
-        .await?
-    {
-        Outcome::Refused(text) => Err(HttpError::internal(format!("apply failed: {text}"))),
-        _ => Ok(Reply::json(shared, call, &serde_json::json!({ "ID": id }))),
+    match shared.store.create_session(session).await? {
+        Ok(id) => Ok(Reply::json(shared, call, &serde_json::json!({ "ID": id }))),
+        Err(text) => Err(HttpError::internal(format!("apply failed: {text}"))),
     }
 }
 
@@ -46,23 +41,12 @@ fn prepare(shared: &Shared, r: SessionRequest) -> Result<Session, HttpError> {
             )));
         }
     };
-    if !r.ttl.is_empty() {
-        let ttl = GoDuration::parse(&r.ttl)
-            .map_err(|e| HttpError::internal(format!("Session TTL '{}' invalid: {e}", r.ttl)))?;
-        let min = shared.live().session_ttl_min;
-        if ttl.0 != 0 && (ttl < min || ttl > TTL_MAX) {
-            return Err(HttpError::internal(format!(
-                "Invalid Session TTL '{}', must be between [{}={TTL_MAX}]",
-                ttl.0, min
-            )));
-        }
-    }
     // The old list, if given, stands in for the new one.
     let node_checks = match (r.node_checks, r.checks) {
         (Some(checks), _) | (None, Some(checks)) => checks,
         (None, None) => vec![Str::from("serfHealth")],
     };
-    Ok(Session {
+    let session = Session {
         id: crate::random::uuid(),
         name: r.name,
         node: if r.node.is_empty() {
@@ -77,7 +61,9 @@ fn prepare(shared: &Shared, r: SessionRequest) -> Result<Session, HttpError> {
         service_checks: r.service_checks,
         create_index: 0,
         modify_index: 0,
-    })
+    };
+    writes::session(&session, shared.live().session_ttl_min).map_err(HttpError::internal)?;
+    Ok(session)
 }
 
 fn need_id(call: &Call) -> Result<Str, HttpError> {
@@ -101,13 +87,8 @@ pub async fn destroy(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Htt
 pub async fn renew(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     read::own_datacenter(shared, call)?;
     let id = need_id(call)?;
-    read::barrier(shared, super::options::Freshness::Default).await?;
-    let view = shared.store.view();
-    match view.session(&id) {
-        Some(session) => {
-            shared.leader.session_renewed(session);
-            Ok(Reply::json(shared, call, &[session]))
-        }
+    match crate::leader::renew_session(shared, &id).await? {
+        Some(session) => Ok(Reply::json(shared, call, &[session])),
         None => Err(HttpError::not_found(format!("Session id '{id}' not found"))),
     }
 }
@@ -115,7 +96,7 @@ pub async fn renew(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpE
 /// `GET /v1/session/info/:id`
 pub async fn info(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     let id = need_id(call);
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
+    let options = read_options(call, &shared.live().wait, false)?;
     let id = id?;
     let answer = |view: &View| {
         let rows: Vec<&Arc<Session>> = view.session(&id).into_iter().collect();
@@ -125,7 +106,7 @@ pub async fn info(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
         shared,
         call,
         &options,
-        WatchKey::Session(id.clone()),
+        What::Session { id: id.clone() },
         &answer,
     )
     .await
@@ -133,20 +114,20 @@ pub async fn info(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
 
 /// `GET /v1/session/node/:node`
 pub async fn node(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
-    let name = call.rest.clone();
-    if name.is_empty() {
+    let options = read_options(call, &shared.live().wait, false)?;
+    if call.rest.is_empty() {
         return Err(HttpError::bad_request("Missing node name"));
     }
+    let node = Str::from(call.rest.as_str());
     let answer = |view: &View| {
-        let rows: Vec<&Arc<Session>> = view.sessions_of_node(&name).collect();
+        let rows: Vec<&Arc<Session>> = view.sessions_of_node(&node).collect();
         Ok(body(shared, call, &rows))
     };
     session_read(
         shared,
         call,
         &options,
-        WatchKey::NodeSessions(fold(&name)),
+        What::NodeSessions { node: node.clone() },
         &answer,
     )
     .await
@@ -154,24 +135,23 @@ pub async fn node(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
 
 /// `GET /v1/session/list`
 pub async fn list(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
+    let options = read_options(call, &shared.live().wait, false)?;
     let answer = |view: &View| {
         let rows: Vec<&Arc<Session>> = view.sessions().collect();
         Ok(body(shared, call, &rows))
     };
-    session_read(shared, call, &options, WatchKey::Sessions, &answer).await
+    session_read(shared, call, &options, What::Sessions, &answer).await
 }
 
 async fn session_read(
     shared: &Arc<Shared>,
     call: &Call,
     options: &ReadOptions,
-    key: WatchKey,
+    what: What,
     answer: &(dyn Fn(&View) -> Result<read::Found, HttpError> + Sync),
 ) -> Result<Reply, HttpError> {
     let read = Read {
-        keys: &|_| vec![key.clone()],
-        index: &|view| view.tables().sessions,
+        query: &Query::from(what),
         answer,
         shareable: false,
         names_consistency: false,

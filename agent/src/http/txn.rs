@@ -1,12 +1,14 @@
 //! `PUT /v1/txn`: several operations that take place together or not at all.
 
 use super::answer::{JSON, encode};
-use super::options::ReadOptions;
-use super::{Call, HttpError, Reply, catalog, read};
+use super::options::read_options;
+use super::{Call, HttpError, Reply, read};
 use crate::agent::Shared;
+use crate::writes::{self, OPS_MAX};
 use given::{CheckRow, Given, GivenKv, GivenService, NodeRow, decode};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use lictor_rpc_wire::convert;
 use lictor_state::{
     CatalogVerb, CheckOp, Command, KvOp, KvRead, KvReadVerb, KvVerb, NodeOp, Outcome, ServiceOp,
     TxnError, TxnOp, TxnResult,
@@ -19,9 +21,6 @@ use std::sync::Arc;
 
 mod base64;
 mod given;
-
-/// More operations than this are refused.
-const OPS_MAX: usize = 128;
 
 /// `PUT /v1/txn`
 pub async fn txn(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
@@ -76,12 +75,11 @@ async fn write(shared: &Arc<Shared>, call: &Call, txn: Txn) -> Result<Reply, Htt
 async fn reading(shared: &Arc<Shared>, call: &Call, txn: Txn) -> Result<Reply, HttpError> {
     static KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
     static LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
-    let options = ReadOptions::of(call, &shared.live().wait, false)?;
+    let options = read_options(call, &shared.live().wait, false)?;
     read::own_datacenter(shared, call)?;
-    read::barrier(shared, options.freshness).await?;
     let (outcome, meta) = if txn.errors.is_empty() {
-        let contact = shared.leader_contact();
-        let outcome = shared.store.view().txn_read(&txn.ops);
+        let read = shared.store.txn_read(&txn.ops, options.freshness);
+        let (outcome, contact) = read.await?;
         (
             outcome,
             Meta {
@@ -237,10 +235,7 @@ impl Txn {
                 }
                 Given {
                     node: Some(node), ..
-                } => (
-                    node_op(&node.verb, node.node, datacenter),
-                    &node.verb != "get",
-                ),
+                } => (node_op(&node.verb, node.node), &node.verb != "get"),
                 Given {
                     service: Some(service),
                     ..
@@ -255,7 +250,11 @@ impl Txn {
                 Given { .. } => continue,
             };
             txn.writes |= is_write;
-            match op {
+            let checked = op.and_then(|mut op| {
+                writes::operation(&mut op, datacenter)?;
+                Ok(op)
+            });
+            match checked {
                 Ok(op) => txn.ops.push(op),
                 Err(what) => txn.errors.push(TxnError::new(at, what)),
             }
@@ -305,54 +304,21 @@ enum Verb {
 }
 
 fn kv_verb(word: &str) -> Option<Verb> {
-    Some(match word {
-        "set" => Verb::Write(KvVerb::Set),
-        "cas" => Verb::Write(KvVerb::Cas),
-        "lock" => Verb::Write(KvVerb::Lock),
-        "unlock" => Verb::Write(KvVerb::Unlock),
-        "delete" => Verb::Write(KvVerb::Delete),
-        "delete-cas" => Verb::Write(KvVerb::DeleteCas),
-        "delete-tree" => Verb::Write(KvVerb::DeleteTree),
-        "get" => Verb::Read(KvReadVerb::Get),
-        "get-or-empty" => Verb::Read(KvReadVerb::GetOrEmpty),
-        "get-tree" => Verb::Read(KvReadVerb::GetTree),
-        "check-index" => Verb::Read(KvReadVerb::CheckIndex),
-        "check-session" => Verb::Read(KvReadVerb::CheckSession),
-        "check-not-exists" => Verb::Read(KvReadVerb::CheckNotExists),
-        _ => return None,
-    })
+    let write = convert::kv_verb(word).map(Verb::Write);
+    write.or_else(|| convert::read_verb(word).map(Verb::Read))
 }
 
 fn catalog_verb(word: &str, what: &str) -> Result<CatalogVerb, String> {
-    Ok(match word {
-        "get" => CatalogVerb::Get,
-        "set" => CatalogVerb::Set,
-        "cas" => CatalogVerb::Cas,
-        "delete" => CatalogVerb::Delete,
-        "delete-cas" => CatalogVerb::DeleteCas,
-        other => return Err(format!("unknown {what} operation: {other}")),
-    })
+    convert::catalog_verb(word).ok_or_else(|| format!("unknown {what} operation: {word}"))
 }
 
-fn node_op(verb: &str, row: NodeRow, datacenter: &Str) -> Result<TxnOp, String> {
+fn node_op(verb: &str, row: NodeRow) -> Result<TxnOp, String> {
     let verb = catalog_verb(verb, "node")?;
-    if verb != CatalogVerb::Get {
-        if row.node.is_empty() {
-            return Err("Must provide node".to_owned());
-        }
-        if !row.id.is_empty() {
-            catalog::check_uuid(&row.id).map_err(|e| format!("Bad node ID: {e}"))?;
-        }
-    }
     let node = Node {
         id: row.id,
         node: row.node,
         address: row.address,
-        datacenter: if row.datacenter.is_empty() {
-            datacenter.clone()
-        } else {
-            row.datacenter
-        },
+        datacenter: row.datacenter,
         tagged_addresses: row.tagged_addresses,
         meta: row.meta,
         create_index: 0,
@@ -369,7 +335,7 @@ fn service_op(given: GivenService) -> Result<TxnOp, String> {
     } = given;
     let verb = catalog_verb(&verb, "service")?;
     let tagged = Some(Box::new(row.tagged_addresses)).filter(|t| !t.is_empty());
-    let mut service = NodeService {
+    let service = NodeService {
         kind: row.kind,
         id: row.id,
         service: row.service,
@@ -387,32 +353,6 @@ fn service_op(given: GivenService) -> Result<TxnOp, String> {
         modify_index: row.modify_index,
         ..NodeService::default()
     };
-    if verb != CatalogVerb::Get {
-        let faults = crate::mesh::proxy_faults(&service);
-        if !faults.is_empty() {
-            return Err(crate::mesh::fault_list(&faults));
-        }
-        if service.id.is_empty() {
-            service.id = service.service.clone();
-        }
-        if service.service.is_empty() && !service.id.is_empty() {
-            return Err(
-                "Must provide service name (Service.Service) when service ID is provided"
-                    .to_owned(),
-            );
-        }
-        if matches!(service.address.as_str(), "0.0.0.0" | "::" | "[::]") {
-            return Err("Invalid service address".to_owned());
-        }
-    }
-    if let (CatalogVerb::Set | CatalogVerb::Cas, Some(meta)) = (verb, &service.meta) {
-        crate::registrar::check_meta(meta).map_err(|e| {
-            format!(
-                "Invalid Service Meta for node {node} and serviceID {}: {e}",
-                service.id
-            )
-        })?;
-    }
     Ok(TxnOp::Service(ServiceOp {
         verb,
         node,
@@ -443,14 +383,9 @@ fn proxy(given: Value) -> Option<Value> {
 
 fn check_op(verb: &str, row: CheckRow) -> Result<TxnOp, String> {
     let verb = catalog_verb(verb, "check")?;
-    let id = if row.check_id.is_empty() && verb != CatalogVerb::Get {
-        row.name.clone()
-    } else {
-        row.check_id
-    };
     let check = HealthCheck {
         node: row.node,
-        check_id: id,
+        check_id: row.check_id,
         name: row.name,
         status: Status::from_word(&row.status),
         notes: row.notes,

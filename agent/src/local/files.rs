@@ -30,7 +30,7 @@ pub struct SavedService {
     pub token: Str,
     /// The service.
     pub service: NodeService,
-    /// `remote`: registered by the API.
+    /// `remote`: registered by the API. `docker`: for a container, and removed with it.
     #[serde(default)]
     pub source: Str,
 }
@@ -50,7 +50,7 @@ pub struct SavedCheck {
     /// The token it was registered with.
     #[serde(default)]
     pub token: Str,
-    /// `remote`: registered by the API.
+    /// `remote`: registered by the API. `docker`: for a container, and removed with it.
     #[serde(default)]
     pub source: Str,
 }
@@ -123,25 +123,31 @@ impl Files {
         self.root.join(folder).join(name)
     }
 
-    /// Keeps a service.
-    pub fn save_service(&self, service: &NodeService, token: &Str) {
+    /// Keeps a service. `source` is the word of where it came from.
+    pub fn save_service(&self, service: &NodeService, token: &Str, source: &str) {
         let saved = SavedService {
             lictor_format: FORMAT,
             token: token.clone(),
             service: service.clone(),
-            source: "remote".into(),
+            source: source.into(),
         };
         self.write(&self.path("services", &service.id), &saved, true);
     }
 
     /// Keeps a check.
-    pub fn save_check(&self, check: &HealthCheck, kind: Option<&CheckType>, token: &Str) {
+    pub fn save_check(
+        &self,
+        check: &HealthCheck,
+        kind: Option<&CheckType>,
+        token: &Str,
+        source: &str,
+    ) {
         let saved = SavedCheck {
             lictor_format: FORMAT,
             check: check.clone(),
             kind: kind.cloned(),
             token: token.clone(),
-            source: "remote".into(),
+            source: source.into(),
         };
         self.write(&self.path("checks", &check.check_id), &saved, true);
     }
@@ -347,8 +353,8 @@ mod tests {
         let folder = Folder::new("golden");
         let files = Files::open(&folder.0).unwrap();
         let (check, kind) = check();
-        files.save_service(&service(), &Str::from("t"));
-        files.save_check(&check, Some(&kind), &Str::new());
+        files.save_service(&service(), &Str::from("t"), "remote");
+        files.save_check(&check, Some(&kind), &Str::new(), "remote");
         files.save_state(&state());
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/local/golden");
         for (path, name) in [

@@ -27,6 +27,28 @@ pub enum Source {
     File,
     /// The API: it stays until it is deregistered, over restarts too.
     Api,
+    /// A container: it is kept over restarts, and goes when the container is gone.
+    Docker,
+}
+
+impl Source {
+    /// The word in the agent's files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Source::File => "local",
+            Source::Api => "remote",
+            Source::Docker => "docker",
+        }
+    }
+
+    /// Where a registration of the agent's files came from.
+    pub fn of_word(word: &str) -> Source {
+        if word == Source::Docker.word() {
+            Source::Docker
+        } else {
+            Source::Api
+        }
+    }
 }
 
 /// A service of this agent.
@@ -191,10 +213,10 @@ impl Local {
         if same {
             return;
         }
-        if source == Source::Api
+        if source != Source::File
             && let Some(files) = &self.files
         {
-            files.save_service(&service, &token);
+            files.save_service(&service, &token, source.word());
         }
         inner.services.insert(
             id,
@@ -268,11 +290,11 @@ impl Local {
             _ => None,
         };
         let check = Arc::new(check);
-        if source == Source::Api
+        if source != Source::File
             && !same
             && let Some(files) = &self.files
         {
-            files.save_check(&check, kind.as_ref(), &token);
+            files.save_check(&check, kind.as_ref(), &token, source.word());
         }
         let row = LocalCheck {
             check: check.clone(),

@@ -89,22 +89,32 @@ const SERVER_SERVICE: &str = "consul";
 /// The check that the leader keeps for each member is not the agent's.
 const SERF_HEALTH: &str = "serfHealth";
 
+/// What the catalog has of this node.
+#[derive(Clone, Copy, Debug)]
+pub struct Remote<'a> {
+    /// The node with its services.
+    pub services: &'a View,
+    /// Its checks.
+    pub checks: &'a View,
+}
+
 /// Compares what is given and says what to write. Nothing of any other node is touched.
-pub fn plan(me: &Identity, local: &LocalSide, view: &View) -> Plan {
+pub fn plan(me: &Identity, local: &LocalSide, remote: Remote<'_>) -> Plan {
     let mut plan = Plan::default();
     if local.complete || !local.node_in_sync {
-        node(me, view.node(&me.name).map(|n| &**n), &mut plan);
+        let known = remote.services.node(&me.name);
+        node(me, known.map(|n| &**n), &mut plan);
     }
     if local.complete {
-        removals(me, local, view, &mut plan);
+        removals(me, local, remote, &mut plan);
     }
-    writes(me, local, view, &mut plan);
+    writes(me, local, remote, &mut plan);
     plan
 }
 
 /// What the catalog has of ours and we no longer have.
-fn removals(me: &Identity, local: &LocalSide, view: &View, plan: &mut Plan) {
-    for remote in view.services_of(&me.name) {
+fn removals(me: &Identity, local: &LocalSide, catalog: Remote<'_>, plan: &mut Plan) {
+    for remote in catalog.services.services_of(&me.name) {
         if remote.id != SERVER_SERVICE && !local.services.contains_key(&remote.id) {
             let gone = DeregisterRequest {
                 node: me.name.clone(),
@@ -117,7 +127,7 @@ fn removals(me: &Identity, local: &LocalSide, view: &View, plan: &mut Plan) {
             ));
         }
     }
-    for remote in view.checks_of_node(&me.name) {
+    for remote in catalog.checks.checks_of_node(&me.name) {
         let with_service = !remote.service_id.is_empty()
             && remote.service_id != SERVER_SERVICE
             && !local.services.contains_key(&remote.service_id);
@@ -139,10 +149,10 @@ fn removals(me: &Identity, local: &LocalSide, view: &View, plan: &mut Plan) {
 }
 
 /// What we have and the catalog has not, or not so.
-fn writes(me: &Identity, local: &LocalSide, view: &View, plan: &mut Plan) {
+fn writes(me: &Identity, local: &LocalSide, catalog: Remote<'_>, plan: &mut Plan) {
     let mut with_service: Vec<&Str> = Vec::new();
     for (id, service) in &local.services {
-        let remote = view.service(&me.name, id);
+        let remote = catalog.services.service(&me.name, id);
         let same = remote.is_some_and(|remote| {
             let mut wanted = (**service).clone();
             // Mesh addresses are given by the servers.
@@ -184,7 +194,7 @@ fn writes(me: &Identity, local: &LocalSide, view: &View, plan: &mut Plan) {
         if with_service.contains(&id) {
             continue;
         }
-        let remote = view.check(&me.name, id);
+        let remote = catalog.checks.check(&me.name, id);
         let same = remote.is_some_and(|remote| {
             let mut wanted = (*side.check).clone();
             if side.output_deferred {
@@ -255,7 +265,13 @@ mod tests {
     use lictor_state::{Changes, Entry, State};
     use lictor_wire::Status;
 
-    use super::plan as made;
+    fn made(me: &Identity, local: &LocalSide, view: &View) -> Plan {
+        let remote = Remote {
+            services: view,
+            checks: view,
+        };
+        plan(me, local, remote)
+    }
 
     fn me() -> Identity {
         Identity {

@@ -6,4 +6,5 @@ mod dnsmasq;
 mod patroni;
 mod process;
 mod python;
+mod serf;
 mod victoria_metrics;

@@ -123,6 +123,19 @@ fn known() -> Vec<(String, String)> {
         .collect()
 }
 
+/// Who chooses Lictor reads what does not work, and why.
+#[test]
+fn what_fails_is_named_in_the_documentation() {
+    let text = std::fs::read_to_string(workspace().join("docs/compatibility.md")).expect("it");
+    let rows: BTreeSet<&str> = text.lines().filter(|l| l.contains("test_")).collect();
+    let known = known();
+    let wanted: Vec<String> = known
+        .iter()
+        .map(|(name, why)| format!("| `{}` | {why} |", name.trim_start_matches("tests/")))
+        .collect();
+    assert_eq!(rows, wanted.iter().map(String::as_str).collect());
+}
+
 /// Every test of theirs passes, but for those in the list; and each of those fails: one that passes
 /// must be struck off.
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod demo;
 mod durability;
 mod fence;
+mod gossip;
 mod hostile;
 mod lifecycle;
 mod watchers;

@@ -4,13 +4,18 @@ use crate::command::Command;
 use crate::cx::Cx;
 use serde_json::json;
 
-/// The release of Consul whose behaviour clients may expect.
+/// The release of Consul whose behaviour clients may expect: by it they decide what to ask.
 pub const COMPATIBLE_VERSION: &str = "1.21.0";
 /// Our own release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// When it was built. A constant, as in Consul's own development builds, so that equal sources
 /// make equal binaries.
 pub const BUILD_DATE: &str = "1970-01-01T00:00:01Z";
+
+/// Our own release as the metadata of the compatible one.
+pub fn metadata() -> String {
+    format!("lictor.{VERSION}")
+}
 
 #[derive(clap::Args)]
 pub(crate) struct Version {
@@ -30,7 +35,7 @@ clients and scripts look at, and our own release.";
         match self.format.as_str() {
             "pretty" => print(cx),
             "json" => {
-                let own = format!("lictor.{VERSION}");
+                let own = metadata();
                 let about = json!({
                     "HumanVersion": format!("{COMPATIBLE_VERSION}+{own}"),
                     "Version": COMPATIBLE_VERSION,

@@ -148,6 +148,8 @@ pub struct Config {
     pub enable_agent_tls_for_checks: bool,
     /// Merge service-defaults into registrations.
     pub enable_central_service_config: bool,
+    /// The containers of a Docker daemon.
+    pub docker: Docker,
     /// Shortest TTL of a session.
     pub session_ttl_min: GoDuration,
     /// Cache of the agent.
@@ -571,6 +573,46 @@ pub struct Performance {
     pub grpc_keepalive_interval: GoDuration,
     /// gRPC keep-alive.
     pub grpc_keepalive_timeout: GoDuration,
+}
+
+/// Which containers become services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DockerMode {
+    /// None.
+    Off,
+    /// Those with a service name in label or variable.
+    Explicit,
+    /// All that publish a port.
+    Published,
+}
+
+/// The containers of a Docker daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Docker {
+    /// Which containers. `Off` unless enabled.
+    pub mode: DockerMode,
+    /// The daemon; `None`: where the environment says.
+    pub host: Option<String>,
+    /// The host's address, as the operator sets it.
+    pub host_address: Option<IpAddr>,
+    /// First part of the ids of services; `None`: the name of the daemon's host.
+    pub hostname: Option<String>,
+    /// Register containers' own addresses and exposed ports.
+    pub internal: bool,
+    /// Label that holds a container's address.
+    pub ip_label: Option<String>,
+    /// Network to take addresses from where a container is on several.
+    pub network: Option<String>,
+    /// Tags of every service.
+    pub tags: Vec<String>,
+    /// Only containers with this label, `key` or `key=value`.
+    pub filter_label: Option<String>,
+    /// Containers that failed stay, critical.
+    pub keep_failed: bool,
+    /// Time between two looks at all containers.
+    pub resync_interval: GoDuration,
+    /// How long a container that outlives its stop signal stays out of answers.
+    pub drain_timeout: GoDuration,
 }
 
 /// First configuration of autopilot.

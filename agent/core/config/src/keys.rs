@@ -340,10 +340,28 @@ pub fn nearest_key(fields: &Fields, path: &str, name: &str, schema: &Schema) -> 
 
 /// All keys of the agent as a Markdown table, for the documentation.
 pub fn markdown() -> String {
+    table(
+        "| key | type | default | flag | reload | meaning |\n| --- | --- | --- | --- | --- | --- |\n",
+        Schema::agent(),
+        |key| {
+            let flag = key.flag.map(|flag| format!("`-{flag}`"));
+            let reload = if key.reload { "yes" } else { "" };
+            format!(" {} | {reload} |", flag.unwrap_or_default())
+        },
+    )
+}
+
+/// The keys of a service or a check, likewise.
+fn markdown_of(schema: &'static Schema) -> String {
+    let head = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n";
+    table(head, schema, |_| String::new())
+}
+
+/// A table of keys; `more` gives the columns between the default and the meaning.
+fn table(head: &str, schema: &'static Schema, more: impl Fn(&Key) -> String) -> String {
     use std::fmt::Write as _;
-    let mut out = String::new();
-    out.push_str("| key | type | default | flag | reload | meaning |\n| --- | --- | --- | --- | --- | --- |\n");
-    for key in Schema::agent().keys() {
+    let mut out = head.to_owned();
+    for key in schema.keys() {
         let default = match (key.default_note, key.default) {
             ("", Some(text)) => match key.dev {
                 Some(dev) => format!("`{text}`; dev: `{dev}`"),
@@ -355,26 +373,50 @@ pub fn markdown() -> String {
             },
             (note, _) => note.to_string(),
         };
-        let flag = key
-            .flag
-            .map(|flag| format!("`-{flag}`"))
-            .unwrap_or_default();
         let state = match key.support {
             Support::Full => String::new(),
             Support::NoEffect(reason) => format!(" Accepted, no effect: {reason}."),
-            Support::Mesh => " Service mesh: accepted, ignored with a warning.".to_string(),
+            Support::Mesh if std::ptr::eq(schema, Schema::agent()) => {
+                " Service mesh: accepted, ignored with a warning.".to_string()
+            }
+            Support::Mesh => " Service mesh: kept as given.".to_string(),
             Support::Enterprise => " Enterprise: refused.".to_string(),
             Support::NotYet(_) => " Not supported by this version.".to_string(),
             Support::Renamed(to) => format!(" Old name of `{to}`."),
         };
-        let reload = if key.reload { "yes" } else { "" };
         let help = key.help.replace('|', "\\|");
         let _ = writeln!(
             out,
-            "| `{}` | {} | {default} | {flag} | {reload} | {help}{state} |",
+            "| `{}` | {} | {default} |{} {help}{state} |",
             key.path,
             key.kind.name(),
+            more(key),
         );
+    }
+    out
+}
+
+/// The document with its tables of keys as they are now. They stand between the lines
+/// `<!-- begin: keys -->` and `<!-- end: keys -->`, and likewise for `service keys` and
+/// `check keys`; a pair that is missing is left out.
+pub fn document(text: &str) -> String {
+    let mut out = text.to_owned();
+    for (name, table) in [
+        ("keys", markdown()),
+        ("service keys", markdown_of(Schema::service())),
+        ("check keys", markdown_of(Schema::check())),
+    ] {
+        let (begin, end) = (
+            format!("<!-- begin: {name} -->\n"),
+            format!("<!-- end: {name} -->\n"),
+        );
+        let Some((before, rest)) = out.split_once(&begin) else {
+            continue;
+        };
+        let Some((_, after)) = rest.split_once(&end) else {
+            continue;
+        };
+        out = format!("{before}{begin}{table}{end}{after}");
     }
     out
 }
@@ -453,6 +495,21 @@ mod tests {
             text.contains("| `ports.http` | port | `8500` | `-http-port` |"),
             "{text}"
         );
+    }
+
+    /// What operators read is what the agent does. `cargo run -p lictor-config --example document`
+    /// writes the tables anew.
+    #[test]
+    fn the_documentation_has_these_tables() {
+        let text = include_str!("../../../../docs/configuration.md");
+        for name in ["keys", "service keys", "check keys"] {
+            let has = |mark: &str| text.matches(&format!("<!-- {mark}: {name} -->\n")).count();
+            assert_eq!((has("begin"), has("end")), (1, 1), "{name}");
+        }
+        for (is, should) in text.lines().zip(document(text).lines()) {
+            assert_eq!(is, should, "docs/configuration.md");
+        }
+        assert_eq!(text, document(text), "docs/configuration.md");
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl Config {
             live "dns_config.soa": dns.soa;
             live "dns_config.use_cache": dns.use_cache;
             live "dns_config.cache_max_age": dns.cache_max_age;
+            fixed "docker": docker;
             fixed "enable_agent_tls_for_checks": enable_agent_tls_for_checks;
             fixed "enable_central_service_config": enable_central_service_config;
             live "enable_debug": enable_debug;
@@ -157,9 +158,9 @@ impl Config {
             fixed "protocol": protocol;
             fixed "raft_logstore.backend": raft_logstore_backend;
             fixed "raft_protocol": raft_protocol;
-            live "raft_snapshot_interval": raft_snapshot_interval;
-            live "raft_snapshot_threshold": raft_snapshot_threshold;
-            live "raft_trailing_logs": raft_trailing_logs;
+            fixed "raft_snapshot_interval": raft_snapshot_interval;
+            fixed "raft_snapshot_threshold": raft_snapshot_threshold;
+            fixed "raft_trailing_logs": raft_trailing_logs;
             fixed "rejoin_after_leave": rejoin_after_leave;
             fixed "retry_join": retry_join_lan;
             fixed "retry_join_wan": retry_join_wan;
@@ -250,6 +251,10 @@ mod tests {
             "dns_config.recursor_strategy" => "\"random\"",
             "limits.request_limits.mode" => "\"permissive\"",
             "telemetry.prefix_filter" => "[\"+x\"]",
+            // Says nothing while the block is off.
+            "docker.mode" => return None,
+            "docker.deregister" => "\"on-success\"",
+            "docker.host" => "\"tcp://127.0.0.1:1\"",
             "ports.serf_wan" | "ports.sidecar_min_port" => return None,
             "tls.https.cert_file"
             | "tls.https.key_file"

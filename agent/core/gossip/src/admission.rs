@@ -31,6 +31,15 @@ pub trait Admission: Send {
     /// No, and why.
     fn admit(&mut self, peer: &Peer) -> Result<(), String>;
 
+    /// May one who knows these nodes hear of us? Asked before an exchange that another began is
+    /// answered with our own state; a refusal is answered with its text. Everybody may by default.
+    ///
+    /// # Errors
+    /// No, and why.
+    fn admit_asker(&mut self, _peers: &[Peer]) -> Result<(), String> {
+        Ok(())
+    }
+
     /// May the pool that knows these nodes and ours become one?
     ///
     /// # Errors

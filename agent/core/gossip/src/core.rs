@@ -141,16 +141,8 @@ impl Core {
             advertise,
             versions: Versions::ours(config.serf.protocol),
         };
-        let serf = Serf::new(
-            config.clone(),
-            name,
-            advertise,
-            admission,
-            above,
-            snapshot,
-            now,
-        );
-        let memberlist = Memberlist::new(config, identity, codec, below, now);
+        let serf = Serf::new(config.clone(), name, advertise, admission, above, snapshot);
+        let memberlist = Memberlist::new(config, identity, codec, below);
         let mut it = Self {
             memberlist,
             serf,
@@ -207,6 +199,7 @@ impl Core {
             let sent = self.memberlist.take_done();
             self.serf.notice_sent(now, &sent);
             let Some(effect) = self.serf.effects.pop_front() else {
+                self.serf.arm(now);
                 return;
             };
             match effect {
@@ -405,6 +398,12 @@ impl Core {
     /// All members in the order of their names, those too that are gone but not forgotten.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.serf.roster_members()
+    }
+
+    /// The own member.
+    #[must_use]
+    pub fn own(&self) -> Option<&Member> {
+        self.serf.own()
     }
 
     /// A member by its name.

@@ -19,6 +19,8 @@ pub enum Event {
     MemberJoin(Member),
     /// A member changed its tags or address.
     MemberUpdate(Member),
+    /// A member is about to leave, or thought better of it: it neither came nor went yet.
+    MemberStatus(Member),
     /// A member left by its own will, or was told to.
     MemberLeave(Member),
     /// A member does not answer any more.

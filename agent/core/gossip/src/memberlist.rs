@@ -70,6 +70,8 @@ impl Exchange {
 pub trait Delegate {
     /// May this node be known at all?
     fn admit(&mut self, node: &Alive) -> Result<(), String>;
+    /// May who knows these nodes hear of us? Asked before an exchange that another began is answered.
+    fn admit_asker(&mut self, nodes: &[NodeState]) -> Result<(), String>;
     /// May these nodes and we become one pool? Asked when one side joins.
     fn admit_merge(&mut self, nodes: &[NodeState]) -> Result<(), String>;
     /// A node appeared, or came back.
@@ -235,17 +237,7 @@ pub struct Memberlist {
 
 impl Memberlist {
     /// A member alone in its pool. Call [`Memberlist::start`] once the delegate is there.
-    pub fn new(config: Config, identity: Identity, codec: Codec, mut rng: Rng, now: Time) -> Self {
-        let mut timers = Timers::new();
-        // A random first beat: members that start together shall not act together.
-        timers.set(now + rng.part_of(config.probe_interval), Timer::Probe);
-        timers.set(now + rng.part_of(config.gossip_interval), Timer::Gossip);
-        if !config.push_pull_interval.is_zero() {
-            timers.set(
-                now + rng.part_of(config.push_pull_interval),
-                Timer::PushPull,
-            );
-        }
+    pub fn new(config: Config, identity: Identity, codec: Codec, rng: Rng) -> Self {
         Self {
             config,
             identity,
@@ -253,7 +245,7 @@ impl Memberlist {
             rng,
             table: Table::new(),
             queue: Queue::default(),
-            timers,
+            timers: Timers::new(),
             outbox: VecDeque::new(),
             streams: stream::Streams::default(),
             seq: 0,
@@ -286,6 +278,29 @@ impl Memberlist {
             vsn: self.identity.versions,
         };
         self.alive(d, now, &alive, true);
+    }
+
+    /// Whether there is nobody to probe, to gossip with or to forget. A member alone sleeps.
+    fn alone(&self) -> bool {
+        self.table.len() <= 1
+    }
+
+    /// Begins to probe and to gossip: the first other node is there.
+    fn begin_beats(&mut self, now: Time) {
+        self.timers
+            .retain(|timer| !matches!(timer, Timer::Probe | Timer::Gossip | Timer::PushPull));
+        let (config, rng) = (&self.config, &mut self.rng);
+        // A random first beat: members that start together shall not act together.
+        self.timers
+            .set(now + rng.part_of(config.probe_interval), Timer::Probe);
+        self.timers
+            .set(now + rng.part_of(config.gossip_interval), Timer::Gossip);
+        if !config.push_pull_interval.is_zero() {
+            self.timers.set(
+                now + rng.part_of(config.push_pull_interval),
+                Timer::PushPull,
+            );
+        }
     }
 
     /// Changes the own tags.
@@ -377,6 +392,8 @@ impl Memberlist {
         }
         while let Some((timer, _)) = self.timers.pop(now) {
             match timer {
+                // Whoever comes next begins the beats anew.
+                Timer::Probe | Timer::Gossip | Timer::PushPull if self.alone() => {}
                 Timer::Probe => self.probe_tick(d, now),
                 Timer::ProbeTimeout => self.probe_timeout(now),
                 Timer::ProbeEnd => self.probe_end(d, now),

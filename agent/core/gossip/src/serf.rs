@@ -78,6 +78,14 @@ const MAX_INTENTS: usize = 16_384;
 /// What a message costs beyond its length in a packet of its own: headers, checksum, user byte.
 const PACKET_SLACK: usize = 64;
 
+/// Which of the regular rounds are due at some time. One with nothing to do is not.
+#[derive(Debug, Default)]
+struct Rounds {
+    reap: bool,
+    reconnect: bool,
+    snapshot: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Alive,
@@ -105,6 +113,7 @@ pub(crate) struct Serf {
     query_queue: Queue,
     event_queue: Queue,
     timers: Timers<Timer>,
+    rounds: Rounds,
     leave: leave::Phase,
     joins: join::Joins,
     coordinates: Coordinates,
@@ -124,11 +133,7 @@ impl Serf {
         admission: Box<dyn Admission>,
         rng: Rng,
         snapshot: Option<&Snapshot>,
-        now: Time,
     ) -> Self {
-        let mut timers = Timers::new();
-        timers.set(now + config.serf.reap_interval, Timer::Reap);
-        timers.set(now + config.serf.reconnect_interval, Timer::Reconnect);
         let mut it = Self {
             config,
             name,
@@ -147,7 +152,8 @@ impl Serf {
             intent_queue: Queue::default(),
             query_queue: Queue::default(),
             event_queue: Queue::default(),
-            timers,
+            timers: Timers::new(),
+            rounds: Rounds::default(),
             leave: leave::Phase::None,
             joins: join::Joins::default(),
             coordinates: Coordinates::default(),
@@ -158,13 +164,17 @@ impl Serf {
             effects: VecDeque::new(),
         };
         if let Some(snapshot) = snapshot {
-            it.resume(snapshot, now);
+            it.resume(snapshot);
         }
         it
     }
 
     pub(crate) fn roster_members(&self) -> impl Iterator<Item = &Member> {
         self.roster.iter().map(|entry| &entry.member)
+    }
+
+    pub(crate) fn own(&self) -> Option<&Member> {
+        self.member(&self.name)
     }
 
     pub(crate) fn member(&self, name: &str) -> Option<&Member> {
@@ -212,13 +222,41 @@ impl Serf {
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         while let Some((timer, _)) = self.timers.pop(now) {
             match timer {
-                Timer::Reap => self.reap(now),
-                Timer::Reconnect => self.reconnect(now),
+                Timer::Reap => {
+                    self.rounds.reap = false;
+                    self.reap(now);
+                }
+                Timer::Reconnect => {
+                    self.rounds.reconnect = false;
+                    self.reconnect();
+                }
                 Timer::Leave => self.leave_step(now),
-                Timer::Snapshot => self.snapshot_tick(now),
+                Timer::Snapshot => {
+                    self.rounds.snapshot = false;
+                    self.snapshot_tick();
+                }
                 Timer::Query(id) => self.end_query(id),
                 Timer::Prune(name) => self.erase(&name),
             }
+        }
+    }
+
+    /// Sets the timers of rounds that have something to do.
+    pub(crate) fn arm(&mut self, now: Time) {
+        let rounds = &mut self.rounds;
+        let serf = &self.config.serf;
+        if !rounds.reap && (self.roster.forgets() || !self.intents.is_empty()) {
+            rounds.reap = true;
+            self.timers.set(now + serf.reap_interval, Timer::Reap);
+        }
+        if !rounds.reconnect && self.roster.failed() > 0 {
+            rounds.reconnect = true;
+            self.timers
+                .set(now + serf.reconnect_interval, Timer::Reconnect);
+        }
+        if !rounds.snapshot && self.snapshot.is_behind(self.clock.now()) {
+            rounds.snapshot = true;
+            self.timers.set(now + snapshot::FLUSH, Timer::Snapshot);
         }
     }
 
@@ -293,8 +331,6 @@ impl Serf {
 
     /// Forgets who is gone for long, and intents whose members never came.
     fn reap(&mut self, now: Time) {
-        self.timers
-            .set(now + self.config.serf.reap_interval, Timer::Reap);
         while let Some(name) = self.roster.due(now) {
             self.erase(&name);
         }
@@ -314,9 +350,7 @@ impl Serf {
 
     /// Tries to reach one failed member, more often the more there are of them.
     #[allow(clippy::cast_precision_loss)]
-    fn reconnect(&mut self, now: Time) {
-        self.timers
-            .set(now + self.config.serf.reconnect_interval, Timer::Reconnect);
+    fn reconnect(&mut self) {
         if self.life != Life::Alive || self.roster.failed() == 0 {
             return;
         }

@@ -29,6 +29,11 @@ impl<K: Ord> Timers<K> {
         self.due.remove(&(at, key));
     }
 
+    /// Removes every timer whose key is not wanted any more.
+    pub fn retain(&mut self, mut wanted: impl FnMut(&K) -> bool) {
+        self.due.retain(|(_, key)| wanted(key));
+    }
+
     /// The next time at which something is due.
     pub fn next(&self) -> Option<Time> {
         self.due.first().map(|(at, _)| *at)

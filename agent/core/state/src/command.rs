@@ -1,5 +1,6 @@
 //! Everything that changes the replicated state.
 
+use crate::autopilot::AutopilotChange;
 use crate::txn::{TxnError, TxnOp, TxnResult};
 use lictor_wire::{Coordinate, DeregisterRequest, RegisterRequest, Session, Str};
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,8 @@ pub enum Command {
     Batch(Vec<Command>),
     /// Operations that take place together or not at all.
     Txn(Vec<TxnOp>),
+    /// A configuration of autopilot.
+    Autopilot(Box<AutopilotChange>),
 }
 
 /// A change of one key, or of a prefix.
@@ -185,6 +188,7 @@ impl std::fmt::Display for Entry {
             Command::Coordinates(all) => write!(f, "{} coordinates", all.len()),
             Command::Batch(all) => write!(f, "batch of {}", all.len()),
             Command::Txn(ops) => write!(f, "transaction of {}", ops.len()),
+            Command::Autopilot(_) => f.write_str("configuration of autopilot"),
         }
     }
 }

@@ -9,7 +9,9 @@
 //! its answer may have changed (Consul's documentation of blocking queries).
 
 mod apply;
+mod autopilot;
 mod command;
+mod part;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -18,7 +20,9 @@ mod view;
 mod watch;
 
 pub use apply::State;
+pub use autopilot::{AutopilotChange, AutopilotConfig, AutopilotRule};
 pub use command::{Command, CoordinateUpdate, DecodeError, Entry, KvOp, KvVerb, Outcome};
+pub use part::Part;
 pub use snapshot::{
     FORMAT as SNAPSHOT_FORMAT, SnapshotError, read as read_snapshot, write as write_snapshot,
 };

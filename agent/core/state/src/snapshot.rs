@@ -4,7 +4,8 @@
 //! neither needs the whole in memory twice. Rows are MessagePack maps with named fields: a newer
 //! version may add fields, and reads what an older one wrote.
 
-use crate::view::{NameRow, TableIndexes, View, fold};
+use crate::autopilot::AutopilotConfig;
+use crate::view::{TableIndexes, View, fold};
 use lictor_wire::{Coordinate, HealthCheck, KvEntry, Node, NodeService, Session, Str};
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{Read, Write};
@@ -76,6 +77,8 @@ struct Head {
     service_extinction: u64,
     node_extinction: u64,
     connect_removal: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    autopilot: Option<AutopilotConfig>,
 }
 
 /// The checksum of a section covers its kind and its count, then every row with its length.
@@ -143,6 +146,7 @@ pub fn write<W: Write>(view: &View, out: &mut W) -> Result<(), SnapshotError> {
         service_extinction: t.service_extinction,
         node_extinction: t.node_extinction,
         connect_removal: t.connect_removal,
+        autopilot: view.autopilot().cloned(),
     };
     sink.section(HEAD, 1, std::iter::once(head))?;
     sink.section(NODES, view.nodes.len(), view.nodes.values())?;
@@ -257,45 +261,21 @@ pub fn read<R: Read>(input: &mut R, epoch: u64) -> Result<View, SnapshotError> {
                     node_extinction: h.node_extinction,
                     connect_removal: h.connect_removal,
                 };
+                v.autopilot = h.autopilot.map(Arc::new);
             })?,
-            NODES => source.rows(count, |row: Node| {
-                let key = fold(&row.node);
-                if !row.id.is_empty() {
-                    v.node_ids.insert(fold(&row.id), key.clone());
-                }
-                v.nodes.insert(key, Arc::new(row));
-            })?,
+            NODES => source.rows(count, |row: Node| v.put_node(Arc::new(row)))?,
             SERVICES => source.rows(count, |(node, row): (Str, NodeService)| {
-                restore_service(v, node, row)
+                v.put_service(node, Arc::new(row))
             })?,
-            CHECKS => source.rows(count, |row: HealthCheck| {
-                let (node, id) = (fold(&row.node), fold(&row.check_id));
-                v.check_owners
-                    .insert((node.clone(), fold(&row.service_id), id.clone()));
-                v.checks.insert((node, id), Arc::new(row));
-            })?,
-            KEYS => source.rows(count, |row: KvEntry| {
-                if !row.session.is_empty() {
-                    v.session_keys
-                        .insert((row.session.clone(), row.key.clone()));
-                }
-                v.kv.insert(row.key.clone(), Arc::new(row));
-            })?,
+            CHECKS => source.rows(count, |row: HealthCheck| v.put_check(Arc::new(row)))?,
+            KEYS => source.rows(count, |row: KvEntry| v.put_key(Arc::new(row)))?,
             TOMBSTONES => source.rows(count, |(key, index): (Str, u64)| {
                 v.tombstones.insert(key, index);
             })?,
             LOCK_DELAYS => source.rows(count, |(key, until): (Str, u64)| {
                 v.lock_delays.insert(key, until);
             })?,
-            SESSIONS => source.rows(count, |row: Session| {
-                let node = fold(&row.node);
-                let services = row.service_checks.iter().flatten().map(|c| &c.id);
-                for check in row.node_checks.iter().chain(services) {
-                    v.session_checks
-                        .insert((node.clone(), fold(check), row.id.clone()));
-                }
-                v.sessions.insert(row.id.clone(), Arc::new(row));
-            })?,
+            SESSIONS => source.rows(count, |row: Session| v.put_session(Arc::new(row)))?,
             COORDINATES => source.rows(count, |(node, row): (Str, Coordinate)| {
                 v.coordinates.insert(node, Arc::new(row));
             })?,
@@ -318,33 +298,6 @@ pub fn read<R: Read>(input: &mut R, epoch: u64) -> Result<View, SnapshotError> {
             other => return source.damaged(format!("section {other} is unknown")),
         }
     }
-}
-
-fn restore_service(v: &mut View, node: Str, row: NodeService) {
-    let (id, name) = (fold(&row.id), fold(&row.service));
-    let destination = if row.kind == "connect-proxy" {
-        row.proxy_destination().map(fold)
-    } else {
-        row.connect_native().then(|| name.clone())
-    };
-    if let Some(destination) = destination {
-        v.connect.insert((destination, node.clone(), id.clone()));
-    }
-    if v.instances
-        .insert((name.clone(), node.clone(), id.clone()))
-        .is_none()
-    {
-        let instances = v.names.get(&name).map_or(0, |r| r.instances) + 1;
-        v.names.insert(
-            name,
-            NameRow {
-                name: row.service.clone(),
-                index: row.modify_index,
-                instances,
-            },
-        );
-    }
-    v.services.insert((node, id), Arc::new(row));
 }
 
 #[cfg(test)]

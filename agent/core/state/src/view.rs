@@ -4,6 +4,8 @@
 //! all nodes lie in one map sorted by node, not in a map per node: ten thousand small maps would
 //! cost more than their contents.
 
+use crate::autopilot::AutopilotConfig;
+use crate::part::PartFacts;
 use imbl::{OrdMap, OrdSet};
 use lictor_wire::rows::{CheckServiceNode, CoordinateRow, NodeServices, ServiceNode};
 use lictor_wire::{Coordinate, HealthCheck, KvEntry, Node, NodeService, Session, Status, Str};
@@ -98,6 +100,9 @@ pub struct View {
     pub(crate) coordinates: OrdMap<Str, Arc<Coordinate>>,
     /// Mesh addresses by service: the last part of 240.0.0.0/4.
     pub(crate) virtual_ips: OrdMap<Str, u32>,
+    /// Set where this is not the whole state.
+    pub(crate) part: Option<Arc<PartFacts>>,
+    pub(crate) autopilot: Option<Arc<AutopilotConfig>>,
 }
 
 /// The entries of a three-part set that begin with these two parts.
@@ -133,6 +138,11 @@ impl View {
     /// The indexes of the tables.
     pub fn tables(&self) -> &TableIndexes {
         &self.tables
+    }
+
+    /// The configuration of autopilot, once a leader has set it.
+    pub fn autopilot(&self) -> Option<&AutopilotConfig> {
+        self.autopilot.as_deref()
     }
 
     // ---- indexes ----

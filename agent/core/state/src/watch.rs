@@ -41,6 +41,8 @@ pub enum WatchKey {
     Coordinates,
     /// The coordinate of a node.
     NodeCoordinate(Str),
+    /// The configuration of autopilot.
+    Autopilot,
 }
 
 /// What a batch of commands touched.

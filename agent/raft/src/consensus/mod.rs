@@ -1,5 +1,6 @@
 //! The handle that everything else uses.
 
+mod members;
 mod servers;
 mod watch;
 
@@ -121,6 +122,9 @@ struct Inner {
     leads: AtomicBool,
     stopped: AtomicBool,
     received: AtomicU64,
+    /// When the leader was last heard, in milliseconds since `started`, plus one; zero: never.
+    heard: AtomicU64,
+    started: Instant,
     lease: Duration,
     leadership: channel::Sender<Leadership>,
     fatal: channel::Receiver<Option<Arc<str>>>,
@@ -228,6 +232,8 @@ impl Consensus {
             leads: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             received: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+            started: Instant::now(),
             lease,
             leadership: channel::Sender::default(),
             fatal,
@@ -296,12 +302,12 @@ impl Consensus {
     /// Proposes an entry and waits until it is applied here.
     ///
     /// Dropping the future does not take the proposal back.
-    pub async fn propose(&self, entry: Entry) -> Result<Applied, ProposeError> {
+    pub async fn propose(&self, entry: impl Into<Arc<Entry>>) -> Result<Applied, ProposeError> {
         let inner = &*self.inner;
         if inner.stopped.load(Ordering::Acquire) {
             return Err(ProposeError::Stopped);
         }
-        match tokio::time::timeout(WRITE_LIMIT, inner.write(Proposal(Arc::new(entry)))).await {
+        match tokio::time::timeout(WRITE_LIMIT, inner.write(Proposal(entry.into()))).await {
             Ok(result) => result,
             Err(_) => Err(ProposeError::Unknown("it was not confirmed in time")),
         }
@@ -426,6 +432,12 @@ fn raft_failed(error: openraft::errors::Fatal<TypeConfig>) -> StartError {
 }
 
 impl Inner {
+    /// Notes that the leader was heard now.
+    fn heard_leader(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.heard.store(now + 1, Ordering::Relaxed);
+    }
+
     /// Why consensus has ended.
     fn end(&self) -> String {
         if let Some(why) = &*self.fatal.borrow() {
@@ -485,10 +497,7 @@ impl Inner {
                 ProposeError::Unknown("the leader has changed")
             }
             // Only changes of the membership are answered like this: nothing was appended.
-            RaftError::APIError(error) => {
-                tracing::warn!(%error, "a change of the servers was refused");
-                ProposeError::NoLeader
-            }
+            RaftError::APIError(error) => ProposeError::Refused(error.to_string()),
             RaftError::Fatal(_) => ProposeError::Unknown("the server has stopped"),
         }
     }

@@ -9,6 +9,7 @@ use crate::types::{ServerInfo, TypeConfig};
 use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
+use openraft::raft::AppendEntriesResponse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::atomic::Ordering;
@@ -95,7 +96,12 @@ impl Consensus {
         let stopped = |_| ServeError::Stopped;
         let response = match network::decode::<Request>(request)? {
             Request::Append(rpc) => {
-                Response::Append(raft.append_entries(rpc).await.map_err(stopped)?)
+                let answer = raft.append_entries(rpc).await.map_err(stopped)?;
+                // One who leads no more is refused by its vote: nobody was heard.
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    self.inner.heard_leader();
+                }
+                Response::Append(answer)
             }
             Request::Vote(rpc) => Response::Vote(raft.vote(rpc).await.map_err(stopped)?),
             Request::PreVote(rpc) => Response::Vote(raft.pre_vote(rpc).await.map_err(stopped)?),
@@ -143,6 +149,7 @@ impl Consensus {
             store.discard(&staged);
         }
         let answer = answer.map_err(|_| ServeError::Stopped)?;
+        self.inner.heard_leader();
         Ok(network::encode(&Response::Snapshot(answer)))
     }
 }

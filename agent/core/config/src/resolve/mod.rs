@@ -3,6 +3,7 @@
 //! Some rules end the work at once (a bind address that is none); most faults are collected and
 //! told together. Both follow Consul, in order and in text.
 
+mod containers;
 mod definitions;
 mod gate;
 mod network;
@@ -335,6 +336,7 @@ impl Resolver<'_> {
             discard_check_output: self.bool("discard_check_output"),
             enable_agent_tls_for_checks: self.bool("enable_agent_tls_for_checks"),
             enable_central_service_config: self.bool("enable_central_service_config"),
+            docker: self.docker(),
             session_ttl_min: self.duration("session_ttl_min"),
             cache: CacheConfig {
                 entry_fetch_max_burst: self.small("cache.entry_fetch_max_burst"),

@@ -149,7 +149,7 @@ impl Resolver<'_> {
     }
 
     /// One address, or none.
-    fn first_ip(&mut self, path: &str) -> Option<IpAddr> {
+    pub(super) fn first_ip(&mut self, path: &str) -> Option<IpAddr> {
         let ips = self.ips(path);
         if ips.len() > 1 {
             let all: Vec<String> = ips.iter().map(ToString::to_string).collect();

@@ -124,6 +124,9 @@ impl Memberlist {
             incarnation: alive.incarnation,
         };
         let id = self.table.insert(new, own, now);
+        if self.table.len() == 2 {
+            self.begin_beats(now);
+        }
         if let Some(node) = self.table.get(id) {
             d.joined(now, node);
         }

@@ -331,10 +331,18 @@ impl Memberlist {
                 Ok(Vec::new())
             }
             (Purpose::Inbound, StreamMessage::PushPull { join, nodes, user }) => {
-                // Our state first: the other side shall have it even if we refuse theirs.
-                let state = self.full_state(d, join);
-                self.reply(id, &state);
-                self.merge(d, now, None, join, nodes, &user)
+                if let Err(error) = d.admit_asker(&nodes) {
+                    let failure = Failure {
+                        error: error.clone(),
+                    };
+                    self.reply(id, &msgpack::tagged(kind::ERROR, &failure));
+                    Err(StreamError::Refused(error))
+                } else {
+                    // Our state first: the other side shall have it even if we refuse theirs.
+                    let state = self.full_state(d, join);
+                    self.reply(id, &state);
+                    self.merge(d, now, None, join, nodes, &user)
+                }
             }
             (Purpose::Exchange(Exchange::Peek(_)), StreamMessage::PushPull { nodes, .. }) => {
                 Ok(nodes)

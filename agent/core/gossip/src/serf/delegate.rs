@@ -80,6 +80,14 @@ impl Serf {
             left,
         }
     }
+
+    fn peers(nodes: &[NodeState]) -> Vec<Peer> {
+        let peer = |node: &NodeState| {
+            let left = node.state == 3;
+            Self::peer(&node.name, node.addr, node.port, &node.meta, node.vsn, left)
+        };
+        nodes.iter().map(peer).collect()
+    }
 }
 
 impl Delegate for Serf {
@@ -92,19 +100,12 @@ impl Delegate for Serf {
         ))
     }
 
+    fn admit_asker(&mut self, nodes: &[NodeState]) -> Result<(), String> {
+        self.admission.admit_asker(&Self::peers(nodes))
+    }
+
     fn admit_merge(&mut self, nodes: &[NodeState]) -> Result<(), String> {
-        let peer = |node: &NodeState| {
-            Self::peer(
-                &node.name,
-                node.addr,
-                node.port,
-                &node.meta,
-                node.vsn,
-                node.state == 3,
-            )
-        };
-        self.admission
-            .admit_merge(&nodes.iter().map(peer).collect::<Vec<_>>())
+        self.admission.admit_merge(&Self::peers(nodes))
     }
 
     fn joined(&mut self, now: Time, node: &Node) {

@@ -57,7 +57,7 @@ impl Serf {
         entry.status_time = intent.ltime;
         if entry.member.status == Status::Leaving {
             // It left and came back before the pool noticed that it was gone.
-            self.roster.set_status(&intent.node, Status::Alive, None);
+            self.change_status(&intent.node, Status::Alive);
         }
         true
     }
@@ -81,7 +81,7 @@ impl Serf {
         entry.status_time = intent.ltime;
         let status = entry.member.status;
         match status {
-            Status::Alive => self.roster.set_status(&intent.node, Status::Leaving, None),
+            Status::Alive => self.change_status(&intent.node, Status::Leaving),
             Status::Failed => self.mark_left(now, &intent.node),
             Status::Leaving | Status::Left => {}
         }
@@ -96,6 +96,13 @@ impl Serf {
             }
         }
         true
+    }
+
+    fn change_status(&mut self, name: &str, status: Status) {
+        self.roster.set_status(name, status, None);
+        if let Some(member) = self.member(name).cloned() {
+            self.emit(Event::MemberStatus(member));
+        }
     }
 
     /// A member is gone for good.

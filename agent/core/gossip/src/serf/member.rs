@@ -116,6 +116,11 @@ impl Roster {
         self.failed.len()
     }
 
+    /// Whether anybody will have to be forgotten.
+    pub(super) fn forgets(&self) -> bool {
+        !self.reap.is_empty()
+    }
+
     pub(super) fn left(&self) -> &BTreeSet<Arc<str>> {
         &self.left
     }

@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Serf, Timer, member::Member};
+use super::{Serf, member::Member};
 use crate::random::Rng;
 use crate::time::Time;
 
 /// How long lines are collected.
-const FLUSH: Duration = Duration::from_millis(500);
+pub(super) const FLUSH: Duration = Duration::from_millis(500);
 /// A file smaller than this is never rewritten.
 const COMPACT_MIN: usize = 128 << 10;
 /// What a member may cost in the file before it is rewritten.
@@ -98,6 +98,11 @@ impl Recorder {
         }
     }
 
+    /// Whether the member clock moved since it was written down.
+    pub(super) fn is_behind(&self, clock: u64) -> bool {
+        self.enabled && !self.left && clock.saturating_sub(1) != self.written_clock
+    }
+
     pub(super) fn saw_event(&mut self, time: u64) {
         if time > self.event_clock {
             self.event_clock = time;
@@ -115,7 +120,7 @@ impl Recorder {
 
 impl Serf {
     /// Starts where a snapshot ends.
-    pub(super) fn resume(&mut self, snapshot: &Snapshot, now: Time) {
+    pub(super) fn resume(&mut self, snapshot: &Snapshot) {
         self.snapshot.enabled = true;
         self.snapshot.size = snapshot.size;
         self.clock.witness(snapshot.clock);
@@ -127,7 +132,6 @@ impl Serf {
         self.snapshot.written_clock = snapshot.clock;
         self.snapshot.event_clock = snapshot.event_clock;
         self.snapshot.query_clock = snapshot.query_clock;
-        self.timers.set(now + FLUSH, Timer::Snapshot);
     }
 
     /// The addresses of a snapshot in random order, without our own.
@@ -169,8 +173,7 @@ impl Serf {
         }
     }
 
-    pub(super) fn snapshot_tick(&mut self, now: Time) {
-        self.timers.set(now + FLUSH, Timer::Snapshot);
+    pub(super) fn snapshot_tick(&mut self) {
         let clock = self.clock.now() - 1;
         let recorder = &mut self.snapshot;
         if clock != recorder.written_clock {

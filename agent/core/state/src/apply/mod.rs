@@ -17,11 +17,11 @@ pub struct State {
 }
 
 /// What a step of `apply` needs at hand.
-struct Step<'a> {
-    v: &'a mut View,
-    changes: &'a mut Changes,
+pub(crate) struct Step<'a> {
+    pub(crate) v: &'a mut View,
+    pub(crate) changes: &'a mut Changes,
     /// The index of the entry.
-    index: u64,
+    pub(crate) index: u64,
     /// Milliseconds since 1970, stamped by the leader.
     now: u64,
 }
@@ -82,6 +82,7 @@ impl Step<'_> {
             Command::Coordinates(all) => self.coordinates(all),
             Command::Batch(all) => Outcome::Batch(all.iter().map(|c| self.run(c)).collect()),
             Command::Txn(ops) => self.txn(ops),
+            Command::Autopilot(change) => self.autopilot(change),
         }
     }
 

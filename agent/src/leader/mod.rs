@@ -1,12 +1,15 @@
 //! What only the leader does: members into the catalog, TTLs of sessions, batches of coordinates,
 //! the forgetting of tombstones.
 
+mod members;
+
 use crate::agent::Shared;
+use crate::cluster::autopilot;
+use crate::query::{Freshness, Query, ReadOptions, What};
+use crate::store::WriteError;
 use lictor_raft::Leadership;
 use lictor_state::{Command, CoordinateUpdate, WatchKey, fold};
-use lictor_wire::{
-    GoDuration, HealthCheck, NodeService, RegisterRequest, Session, Status, Str, StrMap,
-};
+use lictor_wire::{GoDuration, Session, Str};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,6 +80,22 @@ fn deadline(session: &Session) -> Option<Instant> {
     Some(Instant::now() + ttl.to_std() * TTL_FACTOR)
 }
 
+/// Gives a session its full time again, wherever its time is kept; nothing where there is none of
+/// that id.
+pub async fn renew_session(shared: &Shared, id: &Str) -> Result<Option<Arc<Session>>, WriteError> {
+    if let Some(upstream) = shared.store.upstream() {
+        return upstream.renew_session(id).await;
+    }
+    let query = Query::from(What::Session { id: id.clone() });
+    let options = ReadOptions::now(Freshness::Default);
+    let found = shared.store.read(&query, &options).await?;
+    let session = found.view.session(id).cloned();
+    if let Some(session) = &session {
+        shared.leader.session_renewed(session);
+    }
+    Ok(session)
+}
+
 /// Runs the duties whenever this server leads, until the agent ends.
 pub async fn run(shared: Arc<Shared>) {
     let Some(consensus) = shared.store.consensus().cloned() else {
@@ -87,7 +106,7 @@ pub async fn run(shared: Arc<Shared>) {
         let leads = leadership.borrow_and_update().is_leader;
         if leads {
             tracing::info!(target: "agent.server", "cluster leadership acquired");
-            tracing::info!(target: "agent.server", payload = %shared.node_name, "New leader elected");
+            crate::gossip::new_leader(&shared).await;
             tokio::select! {
                 () = lead(&shared) => {}
                 () = lost(&mut leadership) => tracing::warn!(target: "agent.server", "cluster leadership lost"),
@@ -108,69 +127,14 @@ async fn lost(leadership: &mut watch::Receiver<Leadership>) {
 }
 
 async fn lead(shared: &Arc<Shared>) {
-    register_self(shared).await;
-    shared.leader.gained.send_modify(|n| *n += 1);
-    tokio::join!(sessions(shared), coordinates(shared), tombstones(shared));
-}
-
-/// The leader's own entry: its node, the service of servers, and the check of members.
-async fn register_self(shared: &Arc<Shared>) {
-    let me = shared.identity();
-    let known = shared.store.view().node(&me.name).cloned();
-    let mut meta = StrMap::new();
-    for (key, value) in [
-        ("non_voter", "false"),
-        ("raft_version", "3"),
-        ("read_replica", "false"),
-        ("serf_protocol_current", "2"),
-        ("serf_protocol_max", "5"),
-        ("serf_protocol_min", "1"),
-        ("version", crate::version::COMPATIBLE),
-    ] {
-        meta.insert(key, value);
-    }
-    let service = NodeService {
-        id: "consul".into(),
-        service: "consul".into(),
-        port: i64::from(shared.config().rpc_advertise.port()),
-        meta: Some(meta),
-        ..NodeService::default()
-    };
-    let check = HealthCheck {
-        check_id: "serfHealth".into(),
-        name: "Serf Health Status".into(),
-        status: Status::Passing,
-        output: "Agent alive and reachable".into(),
-        ..HealthCheck::default()
-    };
-    let request = RegisterRequest {
-        id: me.id.clone(),
-        node: me.name.clone(),
-        address: me.address.clone(),
-        datacenter: me.datacenter.clone(),
-        tagged_addresses: known.as_ref().and_then(|n| n.tagged_addresses.clone()),
-        node_meta: Some(
-            known
-                .as_ref()
-                .and_then(|n| n.meta.clone())
-                .unwrap_or_else(|| {
-                    [("consul-version", crate::version::COMPATIBLE)]
-                        .into_iter()
-                        .collect()
-                }),
-        ),
-        service: Some(Box::new(service)),
-        check: Some(Box::new(check)),
-        ..RegisterRequest::default()
-    };
-    tracing::info!(target: "agent.server", member = %me.name, partition = "default", "member joined, marking health alive");
-    if let Err(error) = shared
-        .store
-        .write(Command::Register(Box::new(request)))
-        .await
-    {
-        tracing::error!(target: "agent.server", member = %me.name, error = %error, "failed to reconcile member");
-    }
+    let established = || shared.leader.gained.send_modify(|n| *n += 1);
+    tokio::join!(
+        members::run(shared, established),
+        sessions(shared),
+        coordinates(shared),
+        tombstones(shared),
+        autopilot::lead(shared)
+    );
 }
 
 /// Ends sessions whose time is over. A new leader gives each its full time.

@@ -1,0 +1,192 @@
+//! Who belongs to the cluster, changed one server at a time; and what is known of the others.
+
+use super::{Consensus, Inner};
+use crate::error::ProposeError;
+use crate::status::Progress;
+use crate::types::{ServerInfo, TypeConfig, server_id, term_of};
+use openraft::async_runtime::instant::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{InitializeError, RaftError};
+use openraft::{ChangeMembers, RaftMetrics};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+impl Consensus {
+    /// Whether this server has a log: it belongs, or belonged, to a cluster.
+    pub async fn is_founded(&self) -> bool {
+        // An error means that consensus has ended: nothing is to be founded there.
+        self.inner.raft.is_initialized().await.unwrap_or(true)
+    }
+
+    /// Makes a cluster of these voters, of which this server is one. The others must have no log;
+    /// they get theirs from here.
+    ///
+    /// # Errors
+    /// [`ProposeError::Refused`] where this server has a log already.
+    pub async fn found(&self, voters: &[ServerInfo]) -> Result<(), ProposeError> {
+        let raft = &self.inner.raft;
+        let members: BTreeMap<u64, ServerInfo> =
+            voters.iter().map(|s| (s.id(), s.clone())).collect();
+        if members.len() != voters.len() {
+            return Err(ProposeError::Refused(
+                "two servers have the same id".to_owned(),
+            ));
+        }
+        match raft.initialize(members).await {
+            Ok(()) => {}
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
+                return Err(ProposeError::Refused(
+                    "this server belongs to a cluster".to_owned(),
+                ));
+            }
+            Err(RaftError::APIError(error)) => {
+                return Err(ProposeError::Refused(error.to_string()));
+            }
+            Err(RaftError::Fatal(_)) => return Err(ProposeError::Stopped),
+        }
+        raft.runtime_config().tick(true);
+        raft.trigger()
+            .elect(false)
+            .await
+            .map_err(|_| ProposeError::Stopped)
+    }
+
+    /// Takes a server in without a vote. It may be out of reach: nothing waits for it.
+    pub async fn add_learner(&self, server: &ServerInfo) -> Result<(), ProposeError> {
+        let nodes = BTreeMap::from([(server.id(), server.clone())]);
+        self.change(ChangeMembers::AddNodes(nodes), true).await
+    }
+
+    /// Gives a server that follows a vote.
+    pub async fn promote(&self, node_id: &str) -> Result<(), ProposeError> {
+        let ids = BTreeSet::from([server_id(node_id)]);
+        self.change(ChangeMembers::AddVoterIds(ids), true).await
+    }
+
+    /// Takes a server's vote; it goes on following.
+    pub async fn demote(&self, node_id: &str) -> Result<(), ProposeError> {
+        let ids = BTreeSet::from([server_id(node_id)]);
+        self.change(ChangeMembers::RemoveVoters(ids), true).await
+    }
+
+    /// Removes a server: its vote, if it has one, and its place.
+    pub async fn remove(&self, node_id: &str) -> Result<(), ProposeError> {
+        let ids = BTreeSet::from([server_id(node_id)]);
+        let votes = {
+            let metrics = self.inner.raft.server_metrics();
+            let now = metrics.borrow_watched();
+            now.membership_config.voter_ids().any(|v| ids.contains(&v))
+        };
+        if votes {
+            self.change(ChangeMembers::RemoveVoters(ids), false).await
+        } else {
+            self.change(ChangeMembers::RemoveNodes(ids), true).await
+        }
+    }
+
+    /// Writes down a server's new address or name. It keeps its vote.
+    pub async fn readdress(&self, server: &ServerInfo) -> Result<(), ProposeError> {
+        let nodes = BTreeMap::from([(server.id(), server.clone())]);
+        self.change(ChangeMembers::SetNodes(nodes), true).await
+    }
+
+    /// Ends a change of the membership that a leader before this one has left halfway.
+    pub async fn settle(&self) -> Result<(), ProposeError> {
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), true)
+            .await
+    }
+
+    /// One change. It goes on to its end even where nobody waits for it any more.
+    async fn change(
+        &self,
+        change: ChangeMembers<u64, ServerInfo>,
+        retain: bool,
+    ) -> Result<(), ProposeError> {
+        let consensus = self.clone();
+        let changed = tokio::spawn(async move {
+            let Inner {
+                raft,
+                sole,
+                changing,
+                stopped,
+                ..
+            } = &*consensus.inner;
+            if stopped.load(Ordering::Acquire) {
+                return Err(ProposeError::Stopped);
+            }
+            // As in `change_servers`: nobody is alone until it has ended.
+            changing.fetch_add(1, Ordering::SeqCst);
+            sole.store(false, Ordering::SeqCst);
+            raft.runtime_config().tick(true);
+            let result = raft.change_membership(change, retain).await;
+            changing.fetch_sub(1, Ordering::SeqCst);
+            result
+                .map(|_| ())
+                .map_err(|error| consensus.inner.refused(error))
+        });
+        changed
+            .await
+            .unwrap_or(Err(ProposeError::Unknown("the change was broken off")))
+    }
+
+    /// How long ago the leader was heard: zero on the leader itself, `None` before the first time.
+    pub fn last_contact(&self) -> Option<Duration> {
+        if self.is_leader() {
+            return Some(Duration::ZERO);
+        }
+        let at = self.inner.heard.load(Ordering::Relaxed).checked_sub(1)?;
+        let now = self.inner.started.elapsed();
+        Some(now.saturating_sub(Duration::from_millis(at)))
+    }
+
+    /// The leader, if it can be counted on: a follower has heard it of late, a leader has heard a
+    /// quorum.
+    pub fn leader(&self) -> Option<ServerInfo> {
+        let leader = self.inner.leadership.borrow().leader.clone()?;
+        let limit = 2 * self.election_timeout();
+        let heard = if leader.id() != self.inner.id {
+            self.last_contact().is_some_and(|c| c <= limit)
+        } else if self.inner.sole.load(Ordering::Acquire) {
+            true
+        } else {
+            let metrics = self.inner.raft.metrics();
+            let acked = metrics.borrow_watched().last_quorum_acked;
+            acked.is_some_and(|at| at.elapsed() <= limit)
+        };
+        heard.then_some(leader)
+    }
+
+    /// The longest time that a follower waits for its leader before it asks for votes.
+    pub fn election_timeout(&self) -> Duration {
+        Duration::from_millis(self.inner.raft.config().election_timeout_max)
+    }
+
+    /// How far the others have come; empty unless this server leads.
+    pub fn progress(&self) -> Vec<Progress> {
+        let metrics = self.inner.raft.metrics();
+        let metrics: RaftMetrics<TypeConfig> = metrics.borrow_watched().clone();
+        let beats = metrics.heartbeat.unwrap_or_default();
+        let replication = metrics.replication.unwrap_or_default();
+        replication
+            .into_iter()
+            .filter(|(id, _)| *id != self.inner.id)
+            .map(|(id, matched)| Progress {
+                id,
+                index: matched.map_or(0, |m| m.index),
+                contact: beats
+                    .get(&id)
+                    .and_then(|at| at.as_ref())
+                    .map(|at| at.elapsed()),
+            })
+            .collect()
+    }
+
+    /// Index and term of the last entry of the log; zeroes where there is none.
+    pub fn last_log(&self) -> (u64, u64) {
+        self.inner
+            .log
+            .last()
+            .map_or((0, 0), |id| (id.index, term_of(&id)))
+    }
+}

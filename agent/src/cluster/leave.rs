@@ -1,0 +1,161 @@
+//! Leaving as a server: the lead is handed over, the vote given back, gossip left, and the place
+//! in the membership vacated.
+
+use super::forward::remote_leader;
+use super::links::AskError;
+use super::wire::{Answer, Ask, Failure};
+use crate::agent::Shared;
+use lictor_raft::{Consensus, ProposeError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long the lead may take to change hands.
+const HAND_OVER: Duration = Duration::from_secs(3);
+/// How long giving the vote back may take.
+const GIVE_BACK: Duration = Duration::from_secs(2);
+/// How long a removal may take.
+const REMOVAL: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The first part: hands over the lead, and the vote. A lone server keeps all.
+pub async fn before_gossip(shared: &Arc<Shared>) {
+    let Some(consensus) = shared.store.consensus().cloned() else {
+        return;
+    };
+    if !shares(&consensus) {
+        return;
+    }
+    if consensus.is_leader() {
+        if let Err(error) = hand_over(&consensus, "").await {
+            // As Consul does: out of the membership, so that the others choose a leader.
+            tracing::error!(target: "agent.server", error = %error, "failed to transfer leadership, removing the server");
+            let own = &consensus.server().node_id;
+            if let Err(error) = consensus.remove(own).await {
+                tracing::error!(target: "agent.server", error = %error, "failed to remove ourself as raft peer");
+            }
+            return;
+        }
+    }
+    let ask = Ask::Leaving {
+        id: shared.node_id.to_string(),
+    };
+    if let Err(why) = tell_leader(shared, &consensus, &ask, GIVE_BACK).await {
+        tracing::warn!(target: "agent.server", error = %why, "the vote could not be given back");
+    }
+}
+
+/// The last part: the place in the membership. True when it is vacated, or need not be.
+pub async fn after_gossip(shared: &Arc<Shared>) -> bool {
+    let Some(consensus) = shared.store.consensus().cloned() else {
+        return true;
+    };
+    if !shares(&consensus) {
+        return true;
+    }
+    let ask = Ask::Left {
+        id: shared.node_id.to_string(),
+    };
+    match tell_leader(shared, &consensus, &ask, REMOVAL).await {
+        Ok(()) => true,
+        Err(why) => {
+            tracing::warn!(target: "agent.server", error = %why, "failed to leave raft configuration gracefully, timeout");
+            false
+        }
+    }
+}
+
+/// Whether there is another voter.
+fn shares(consensus: &Consensus) -> bool {
+    let own = consensus.server().id();
+    let status = consensus.status();
+    status.voters.iter().any(|p| p.voter && p.info.id() != own)
+}
+
+/// Asks the leader until it has done it, or time is out.
+async fn tell_leader(
+    shared: &Arc<Shared>,
+    consensus: &Consensus,
+    ask: &Ask,
+    limit: Duration,
+) -> Result<(), String> {
+    let end = Instant::now() + limit;
+    let mut why = "No cluster leader".to_owned();
+    while Instant::now() < end {
+        if let Some(leader) = remote_leader(consensus) {
+            let left = end.saturating_duration_since(Instant::now());
+            match shared.cluster.links.ask(&leader, ask, left).await {
+                Ok(Answer::Done) => return Ok(()),
+                Ok(Answer::Failed(Failure::Refused(text))) => why = text,
+                Ok(_) => {}
+                Err(AskError::NotSent(text) | AskError::Lost(text)) => why = text,
+            }
+        }
+        sleep(LOOK).await;
+    }
+    Err(why)
+}
+
+/// Hands the lead to the server with this id, or to the one that is furthest if empty, and waits
+/// until it leads.
+///
+/// # Errors
+/// When nobody can take it, or has not in time.
+pub async fn hand_over(consensus: &Consensus, id: &str) -> Result<(), String> {
+    let own = consensus.server().id();
+    let peers = consensus.status().voters;
+    let progress = consensus.progress();
+    let mut takers: Vec<_> = peers
+        .iter()
+        .filter(|p| p.voter && p.info.id() != own)
+        .filter(|p| id.is_empty() || p.info.node_id.eq_ignore_ascii_case(id))
+        .collect();
+    let reached = |id: u64| {
+        progress
+            .iter()
+            .find(|p| p.id == id)
+            .filter(|p| p.contact.is_some_and(|c| c < consensus.election_timeout()))
+            .map_or(0, |p| p.index + 1)
+    };
+    takers.sort_by_key(|p| std::cmp::Reverse(reached(p.info.id())));
+    let Some(taker) = takers.first() else {
+        return Err("cannot find peer".to_owned());
+    };
+    let mut leadership = consensus.leadership();
+    consensus
+        .transfer_leadership(&taker.info)
+        .await
+        .map_err(|e| e.to_string())?;
+    let other = |l: &lictor_raft::Leadership| {
+        !l.is_leader && l.leader.as_ref().is_some_and(|now| now.id() != own)
+    };
+    match timeout(HAND_OVER, leadership.wait_for(other)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err("raft is already shutdown".to_owned()),
+        Err(_) => Err("leadership transfer timeout".to_owned()),
+    }
+}
+
+/// On the leader: a server is about to leave.
+pub async fn leaving(shared: &Shared, consensus: &Consensus, id: &str) -> Answer {
+    shared.cluster.autopilot.leaving(id);
+    done(consensus.demote(id).await)
+}
+
+/// On the leader: a server has left.
+pub async fn left(shared: &Shared, consensus: &Consensus, id: &str) -> Answer {
+    shared.cluster.autopilot.leaving(id);
+    let known = |p: &lictor_raft::Peer| p.info.node_id.eq_ignore_ascii_case(id);
+    if !consensus.status().voters.iter().any(known) {
+        return Answer::Done;
+    }
+    done(consensus.remove(id).await)
+}
+
+fn done(result: Result<(), ProposeError>) -> Answer {
+    match result {
+        Ok(()) => Answer::Done,
+        Err(ProposeError::Refused(text)) => Answer::Failed(Failure::Refused(text)),
+        Err(_) => Answer::Failed(Failure::NoLeader),
+    }
+}

@@ -1,0 +1,107 @@
+//! Reads: the options of a request, and what its reply tells of itself.
+
+use super::{Call, Reply, reply};
+use crate::http::filter::{self, Wanted};
+use crate::http::jittered;
+use crate::query::{Freshness, Narrow, Query, ReadOptions, What};
+use crate::store::{Answered, Contact};
+use lictor_bexpr::Row;
+use lictor_rpc_wire::message::{QueryMeta, QueryOptions, QuerySource};
+use lictor_state::View;
+use lictor_wire::{Str, StrMap};
+use serde::Serialize;
+use std::time::Duration;
+
+/// What a reply tells of itself.
+pub(super) fn meta(index: u64, contact: Contact) -> QueryMeta {
+    let millis = i64::try_from(contact.last_contact_ms).unwrap_or(i64::MAX);
+    QueryMeta {
+        index,
+        last_contact: millis.saturating_mul(1_000_000),
+        known_leader: contact.known,
+        ..QueryMeta::default()
+    }
+}
+
+/// How fresh an answer must be.
+pub(super) fn freshness(options: &QueryOptions) -> Freshness {
+    match options {
+        QueryOptions {
+            require_consistent: true,
+            ..
+        } => Freshness::Consistent,
+        QueryOptions {
+            allow_stale: true, ..
+        } => Freshness::Stale,
+        _ => Freshness::Default,
+    }
+}
+
+/// The filter for rows that are shown as `R`.
+pub(super) fn wanted<R: Row>(options: &QueryOptions) -> Result<Wanted<R>, String> {
+    filter::compile(&options.filter).map_err(|e| e.text)
+}
+
+impl Call<'_> {
+    /// Which rows are wanted, and in what order.
+    pub(super) fn narrow(
+        &self,
+        meta: Option<StrMap>,
+        source: &QuerySource,
+        options: &QueryOptions,
+    ) -> Narrow {
+        let ours = *source.datacenter == *self.shared.datacenter;
+        let meta = meta.unwrap_or_default();
+        Narrow {
+            tags: Vec::new(),
+            meta: meta.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            filter: options.filter.clone(),
+            near: if ours {
+                source.node.clone()
+            } else {
+                Str::new()
+            },
+        }
+    }
+
+    /// Runs a read to the view that answers it.
+    pub(super) async fn answered(
+        &self,
+        query: &Query,
+        options: &QueryOptions,
+    ) -> Result<Answered, String> {
+        let limits = self.shared.live().wait;
+        let asked = Duration::from_nanos(u64::try_from(options.max_query_time).unwrap_or(0));
+        let options = ReadOptions {
+            index: options.min_query_index,
+            wait: jittered(asked, &limits),
+            asked,
+            ..ReadOptions::now(freshness(options))
+        };
+        let store = &self.shared.store;
+        let _waiting = (options.index != 0).then(|| self.shared.metrics.query_blocks());
+        store.read(query, &options).await.map_err(|e| e.to_string())
+    }
+
+    /// Runs a read and encodes its answer.
+    pub(super) async fn read<T: Serialize>(
+        &self,
+        query: &Query,
+        options: &QueryOptions,
+        answer: impl FnOnce(&View, QueryMeta) -> T,
+    ) -> Reply {
+        let answered = self.answered(query, options).await?;
+        let meta = meta(answered.index, answered.contact);
+        reply(&answer(&answered.view, meta))
+    }
+
+    /// A read that nothing narrows.
+    pub(super) async fn read_all<T: Serialize>(
+        &self,
+        what: What,
+        options: &QueryOptions,
+        answer: impl FnOnce(&View, QueryMeta) -> T,
+    ) -> Reply {
+        self.read(&Query::from(what), options, answer).await
+    }
+}
