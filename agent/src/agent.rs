@@ -65,11 +65,13 @@ pub struct Shared {
     /// The pools that this agent is in.
     pub gossip: Gossip,
     /// One anti-entropy round at a time.
-    pub syncing: Mutex<()>,
+    pub syncing: Mutex<local::sync::LastFailure>,
     /// Limits of the HTTP listeners.
     pub http_limits: Arc<Limits>,
     /// Limits of the servers' port.
     pub rpc_limits: Arc<Limits>,
+    /// What the connections of that port share.
+    pub rpc: crate::rpc::Port,
     /// Log lines for `monitor`.
     pub log: lictor_log::Handle,
     ending: watch::Sender<bool>,
@@ -124,13 +126,18 @@ impl Shared {
         let _ = ending.wait_for(|e| *e).await;
     }
 
+    /// Becomes true when the agent is on its way down.
+    pub fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.subscribe()
+    }
+
     /// The node's coordinate.
     pub fn coordinate(&self) -> Coordinate {
         self.gossip.coordinate()
     }
 
     /// Tells the servers where this node is.
-    pub async fn send_coordinate(&self, coord: Coordinate) -> Result<(), String> {
+    pub async fn send_coordinate(self: &Arc<Shared>, coord: Coordinate) -> Result<(), String> {
         let update = CoordinateUpdate {
             node: self.node_name.clone(),
             coord,
@@ -140,13 +147,18 @@ impl Shared {
     }
 
     /// Tells the servers where a node is. They write it some seconds later.
-    pub async fn update_coordinate(&self, update: CoordinateUpdate) -> Result<(), WriteError> {
-        if self.store.is_leader() {
-            self.leader.coordinate(update);
-            return Ok(());
+    pub async fn update_coordinate(
+        self: &Arc<Shared>,
+        update: CoordinateUpdate,
+    ) -> Result<(), WriteError> {
+        if self.store.upstream().is_some() {
+            let command = Command::Coordinates(vec![update]);
+            return self.store.write(command).await.map(drop);
         }
-        let command = Command::Coordinates(vec![update]);
-        self.store.write(command).await.map(drop)
+        let ask = cluster::wire::Ask::Coordinate(update);
+        let limit = cluster::forward::ANSWER;
+        let asked = cluster::forward::ask_leader(self, &ask, limit).await;
+        asked.map(drop)
     }
 
     /// What this agent says of its node.
@@ -392,9 +404,10 @@ impl Agent {
             answers: AnswerCache::default(),
             events: Events::default(),
             gossip,
-            syncing: Mutex::new(()),
+            syncing: Mutex::default(),
             http_limits: http_limits.clone(),
             rpc_limits: Arc::new(Limits::new(cluster::listen::limits(&config))),
+            rpc: crate::rpc::Port::default(),
             log,
             ending: watch::Sender::new(false),
             left: AtomicBool::new(false),

@@ -303,6 +303,11 @@ impl Agent {
         SocketAddr::from(([127, 0, 0, 1], self.ports.serf_lan))
     }
 
+    /// Where its server RPC is.
+    pub fn server_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.server))
+    }
+
     /// A URL on it.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http_address())

@@ -34,7 +34,7 @@ fn find(variable: &str, name: &str) -> PathBuf {
     }
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| workspace().join("target"), PathBuf::from);
-    let static_target = target.join("x86_64-unknown-linux-gnu");
+    let static_target = target.join(format!("{}-unknown-linux-gnu", std::env::consts::ARCH));
     let built = [&target, &static_target]
         .into_iter()
         .flat_map(|dir| ["debug", "quick", "release"].map(|profile| dir.join(profile).join(name)))

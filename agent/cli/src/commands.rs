@@ -14,6 +14,7 @@ mod lock;
 mod maint;
 mod members;
 mod monitor;
+mod operator;
 mod rtt;
 mod services;
 mod validate;
@@ -44,6 +45,12 @@ pub(crate) static ALL: &[Entry] = &[
     entry::<maint::Maint>(),
     entry::<members::Members>(),
     entry::<monitor::Monitor>(),
+    entry::<operator::GetConfig>(),
+    entry::<operator::SetConfig>(),
+    entry::<operator::AutopilotState>(),
+    entry::<operator::ListPeers>(),
+    entry::<operator::RemovePeer>(),
+    entry::<operator::TransferLeader>(),
     entry::<agent::Reload>(),
     entry::<rtt::Rtt>(),
     entry::<services::Deregister>(),
@@ -101,6 +108,35 @@ prefix, delete it:
     $ {p} kv get app/limit
     $ {p} kv get -recurse app/
     $ {p} kv delete app/limit",
+    },
+    Group {
+        name: "operator",
+        about: "Looks after the servers",
+        long: "Tools for those who run the servers: the membership of consensus, and autopilot, \
+which looks after it:
+
+    $ {p} operator raft list-peers
+    $ {p} operator autopilot state",
+    },
+    Group {
+        name: "operator autopilot",
+        about: "Shows and changes what autopilot does",
+        long: "Autopilot takes in new servers, gives them a vote when they have proved themselves, \
+and removes dead ones:
+
+    $ {p} operator autopilot state
+    $ {p} operator autopilot get-config
+    $ {p} operator autopilot set-config -cleanup-dead-servers=false",
+    },
+    Group {
+        name: "operator raft",
+        about: "Shows and changes the membership of consensus",
+        long: "Lists the servers that consensus counts on, removes one that is gone, and hands \
+the lead over:
+
+    $ {p} operator raft list-peers
+    $ {p} operator raft remove-peer -id=8e4f...
+    $ {p} operator raft transfer-leader",
     },
     Group {
         name: "services",

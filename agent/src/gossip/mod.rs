@@ -26,7 +26,7 @@ mod settings;
 
 use crate::agent::Shared;
 use driver::{Heard, Members, Pool, Published, Setup, Sockets};
-pub use events::{fire, new_leader};
+pub use events::{fire, fire_encoded, new_leader};
 use lictor_config::{Config, SerfPool};
 use lictor_gossip::random::Seed;
 use lictor_gossip::serf::Snapshot;

@@ -1,7 +1,7 @@
 //! `Session`.
 
 use super::{Call, Reply, reply};
-use crate::query::{Freshness, Query, ReadOptions, What};
+use crate::query::What;
 use crate::store::Contact;
 use crate::writes;
 use lictor_rpc_wire::message::{
@@ -29,10 +29,14 @@ async fn apply(call: &Call<'_>) -> Reply {
     let (command, id) = match args.op.as_str() {
         "create" => {
             let mut session = Session::try_from(args.session)?;
-            writes::session(&session, call.shared.live().session_ttl_min)?;
             session.id = crate::random::uuid();
-            let id = session.id.clone();
-            (Command::SessionCreate(Box::new(session)), id)
+            writes::session(&session, call.shared.live().session_ttl_min)?;
+            call.shared.metrics.count("session.apply");
+            let created = call.shared.store.create_session(session).await;
+            return match created.map_err(|e| e.to_string())? {
+                Ok(id) => reply(&id),
+                Err(text) => Err(format!("apply failed: {text}")),
+            };
         }
         "destroy" if args.session.id.is_empty() => return Err("Must provide ID".to_owned()),
         "destroy" => (Command::SessionDestroy(args.session.id), Str::new()),
@@ -68,19 +72,12 @@ async fn get(call: &Call<'_>) -> Reply {
 async fn renew(call: &Call<'_>) -> Reply {
     let args: SessionSpecificRequest = call.args()?;
     call.own_datacenter(&args.datacenter)?;
-    let query = Query::from(What::Session {
-        id: args.id().clone(),
-    });
-    let options = ReadOptions::now(Freshness::Default);
-    let found = call.shared.store.read(&query, &options).await;
-    let found = found.map_err(|e| e.to_string())?;
-    let session = found.view.session(args.id());
-    if let Some(session) = session {
-        call.shared.leader.session_renewed(session);
-    }
+    let renewed = crate::leader::renew_session(call.shared, args.id()).await;
+    let session = renewed.map_err(|e| e.to_string())?;
     // A renewal says nothing of the leader.
-    let meta = super::read::meta(found.index, Contact::default());
-    reply(&shown(session.into_iter(), meta))
+    let index = call.shared.store.view().tables().sessions.max(1);
+    let meta = super::read::meta(index, Contact::default());
+    reply(&shown(session.iter(), meta))
 }
 
 async fn list(call: &Call<'_>) -> Reply {
