@@ -21,7 +21,7 @@ use links::{Links, Stream};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 /// What the parts of this module share.
 pub struct Cluster {
@@ -31,8 +31,6 @@ pub struct Cluster {
     pub identity: Arc<Identity>,
     /// Health of the servers.
     pub autopilot: autopilot::Autopilot,
-    /// To be told when the servers that gossip knows may have changed.
-    pub changed: Notify,
     /// How requests of other agents are served; all connections share its memory.
     pub rpc: ServeOptions,
     /// Held while it is decided to which cluster a server without a log belongs.
@@ -47,7 +45,6 @@ impl Cluster {
             links,
             identity,
             autopilot: autopilot::Autopilot::default(),
-            changed: Notify::new(),
             rpc: ServeOptions::default(),
             joining: Mutex::new(()),
             receiving: AtomicUsize::new(0),
