@@ -15,6 +15,7 @@ use crate::local::plan::Identity;
 use crate::local::{self, Files, Local, Source};
 use crate::metrics::Metrics;
 use crate::store::{Store, WriteError, unix_ms};
+use crate::upstream::Upstream;
 use crate::watches::Watching;
 use crate::{node_id, registrar};
 use arc_swap::ArcSwap;
@@ -136,7 +137,7 @@ impl Shared {
     }
 
     /// Tells the servers where this node is.
-    pub async fn send_coordinate(&self, coord: Coordinate) -> Result<(), String> {
+    pub async fn send_coordinate(self: &Arc<Shared>, coord: Coordinate) -> Result<(), String> {
         let update = CoordinateUpdate {
             node: self.node_name.clone(),
             coord,
@@ -146,13 +147,18 @@ impl Shared {
     }
 
     /// Tells the servers where a node is. They write it some seconds later.
-    pub async fn update_coordinate(&self, update: CoordinateUpdate) -> Result<(), WriteError> {
-        if self.store.is_leader() {
-            self.leader.coordinate(update);
-            return Ok(());
+    pub async fn update_coordinate(
+        self: &Arc<Shared>,
+        update: CoordinateUpdate,
+    ) -> Result<(), WriteError> {
+        if self.store.upstream().is_some() {
+            let command = Command::Coordinates(vec![update]);
+            return self.store.write(command).await.map(drop);
         }
-        let command = Command::Coordinates(vec![update]);
-        self.store.write(command).await.map(drop)
+        let ask = cluster::wire::Ask::Coordinate(update);
+        let limit = cluster::forward::ANSWER;
+        let asked = cluster::forward::ask_leader(self, &ask, limit).await;
+        asked.map(drop)
     }
 
     /// What this agent says of its node.
@@ -216,6 +222,9 @@ impl Shared {
         load_definitions(self, &new)?;
         self.live.store(Arc::new(Live::of(&new)));
         self.http_limits.set(http_limits(&new));
+        if let Some(upstream) = self.store.upstream() {
+            upstream.configure(&new);
+        }
         self.rpc_limits.set(cluster::listen::limits(&new));
         self.log.set_level(log_level(&new));
         self.local
@@ -330,39 +339,42 @@ impl Agent {
     ) -> Result<Agent, StartFailed> {
         let data_dir = config.data_dir.as_ref().map(PathBuf::from);
         if let Some(dir) = data_dir.as_ref().filter(|_| !config.dev_mode) {
-            prepare_data_dir(dir)?;
+            prepare_data_dir(dir, config.server)?;
         }
         // In dev mode nothing is kept, wherever the data directory is.
         let durable = data_dir.filter(|_| !config.dev_mode);
         let node_id = node_id::node_id(&config, durable.as_deref())?;
         let now = unix_ms() / 1000;
-        if let Some(dir) = &durable {
+        if let Some(dir) = durable.as_deref().filter(|_| config.server) {
             node_id::check_age(&config, dir, now)?;
         }
         let sockets = gossip::open(&config).await?;
         let store = Store::new();
-        let raft_dir = durable.as_deref().map(|dir| dir.join("raft"));
+        // A client agent has no part in consensus.
+        let raft_dir = durable.as_deref().filter(|_| config.server);
+        let raft_dir = raft_dir.map(|dir| dir.join("raft"));
         if let Some(dir) = &raft_dir {
             cluster::recovery::apply(dir)?;
         }
         let identity = Arc::new(ClusterIdentity::open(raft_dir.as_deref()).map_err(StartFailed)?);
         let own = server_info(&config, &node_id);
         let links = Links::new(own, &config.datacenter, identity.clone());
-        let consensus =
-            start_consensus(&config, &node_id, durable.as_deref(), &store, &links).await?;
-        store.attach(consensus.clone());
-        store.attach_forward(Forward::start(
-            consensus.clone(),
-            links.clone(),
-            config.performance.rpc_hold_timeout.to_std(),
-        ));
+        if config.server {
+            let consensus =
+                start_consensus(&config, &node_id, durable.as_deref(), &store, &links).await?;
+            store.attach(consensus.clone());
+            let hold = config.performance.rpc_hold_timeout.to_std();
+            store.attach_forward(Forward::start(consensus, links.clone(), hold));
+        } else {
+            store.attach_upstream(Upstream::routed(&config));
+        }
         // After the lock on the directory is ours.
         let files = durable
             .as_deref()
             .map(Files::open)
             .transpose()
             .map_err(|e| StartFailed(e.to_string()))?;
-        if let Some(dir) = &durable {
+        if let Some(dir) = durable.as_deref().filter(|_| config.server) {
             node_id::note_alive(dir, now);
         }
 
@@ -440,8 +452,16 @@ impl Agent {
         if let Some(task) = crate::docker::start(&shared) {
             agent.tasks.spawn(task);
         }
-        agent.tasks.spawn(watch_fatal(shared.clone(), consensus));
-        if let Some(dir) = shared.data_dir.clone() {
+        if let Some(consensus) = shared.store.consensus().cloned() {
+            agent.tasks.spawn(watch_fatal(shared.clone(), consensus));
+        }
+        if let Some(upstream) = shared.store.upstream().cloned() {
+            let follow = shared.clone();
+            agent
+                .tasks
+                .spawn(async move { upstream.follow(follow).await });
+        }
+        if let Some(dir) = shared.data_dir.clone().filter(|_| config.server) {
             agent.tasks.spawn(note_alive_hourly(dir));
         }
         if config.auto_reload_config {
@@ -560,7 +580,12 @@ impl Agent {
             tracing::info!(target: "agent.server", "shutting down server");
             consensus.shutdown().await;
         }
-        tracing::info!(target: "agent", "consul server down");
+        let role = if shared.config().server {
+            "server"
+        } else {
+            "client"
+        };
+        tracing::info!(target: "agent", "consul {role} down");
         tracing::info!(target: "agent", "shutdown complete");
         for dns in self.dns.drain(..) {
             tracing::info!(target: "agent", address = %dns.local_addr(), protocol = "DNS", "Stopping server");
@@ -572,7 +597,7 @@ impl Agent {
     }
 }
 
-fn prepare_data_dir(dir: &Path) -> Result<(), StartFailed> {
+fn prepare_data_dir(dir: &Path, server: bool) -> Result<(), StartFailed> {
     let failed = |path: &Path, e: std::io::Error| {
         StartFailed(format!(
             "failed to create data_dir {}: {e}; check that the user of this process may write there",
@@ -580,6 +605,9 @@ fn prepare_data_dir(dir: &Path) -> Result<(), StartFailed> {
         ))
     };
     std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+    if !server {
+        return Ok(());
+    }
     let raft = dir.join("raft");
     for theirs in ["raft.db", "wal"] {
         if raft.join(theirs).exists() {

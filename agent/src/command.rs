@@ -1,7 +1,7 @@
 //! The command line's ways into the agent: `agent`, `validate`, and the definitions in files.
 
 use crate::load::Loader;
-use crate::{local, run};
+use crate::{entrypoint, local, registrator, run};
 use lictor_cli::{ConfigFormat, Hooks};
 use lictor_config::{FlagError, Flags, Format, flags, parse_agent_flags};
 use lictor_wire::ServiceRequest;
@@ -9,7 +9,11 @@ use lictor_wire::ServiceRequest;
 /// Runs the command line and gives the exit code.
 pub fn run(args: &[String], program: &str) -> i32 {
     let hooks = Hooks {
-        agent: &|args| agent(args, program),
+        agent: &|name, args| match name {
+            "entrypoint" => entrypoint::run(args),
+            "registrator" => registrator::run(args),
+            _ => agent(args, program),
+        },
         service_files: &service_files,
         validate: &validate,
     };
@@ -21,7 +25,7 @@ fn agent(args: &[String], program: &str) -> i32 {
     let flags = match parse_agent_flags(args) {
         Ok(flags) => flags,
         Err(FlagError::Help) => {
-            println!("{}", flags::help());
+            println!("{}", flags::help(program));
             return 0;
         }
         Err(error) => {
@@ -29,6 +33,10 @@ fn agent(args: &[String], program: &str) -> i32 {
             return 1;
         }
     };
+    if let Err(text) = crate::random::available() {
+        eprintln!("==> {text}");
+        return 1;
+    }
     let loader = Loader::new(flags);
     match loader.load() {
         Ok(loaded) => run::run(loaded, loader, program),

@@ -13,9 +13,26 @@ fn seed() -> u64 {
     u64::from_le_bytes(bytes) | 1
 }
 
+/// Whether the system gives random bytes. A static program has them from the kernel's files, which
+/// a container has and a bare `chroot` has not.
+///
+/// # Errors
+/// What is missing and what to do.
+pub fn available() -> Result<(), String> {
+    getrandom::fill(&mut [0; 8]).map_err(|error| {
+        let why = match error.raw_os_error() {
+            Some(number) => std::io::Error::from_raw_os_error(number).to_string(),
+            None => error.to_string(),
+        };
+        format!(
+            "The system gives no random numbers: {why}. /dev/random and /dev/urandom must be there; for a chroot, mount /dev into it"
+        )
+    })
+}
+
 /// Fills with the system's randomness.
 pub fn fill(bytes: &mut [u8]) {
-    // Without randomness there are no safe ids: better not to run at all.
+    // It was there at the start. Without randomness there are no safe ids: better to end.
     if let Err(error) = getrandom::fill(bytes) {
         panic!("the system gives no random bytes: {error}");
     }

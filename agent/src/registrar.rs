@@ -322,6 +322,10 @@ pub fn add_check(
             return;
         }
     }
+    let shortest = lictor_check::schedule::MIN_INTERVAL;
+    if kind.interval.0 > 0 && kind.interval.to_std() < shortest {
+        tracing::warn!(target: "agent", check = %id, minimum_interval = ?shortest, "check has interval below minimum");
+    }
     let elsewhere = !kind.alias_node.is_empty() && kind.alias_node != shared.node_name;
     if kind.is_alias() && !elsewhere {
         let (status, output) = shared.local.alias(&id, &kind);

@@ -52,14 +52,7 @@ fn refused(text: &str) -> i32 {
 
 /// Refuses by name what this version does not do.
 fn supported(config: &Config) -> Result<(), String> {
-    let not = |what: &str| {
-        Err(format!(
-            "{what} is not supported by this version of Lictor: it runs servers (-dev, or -server)"
-        ))
-    };
-    if !config.server {
-        return not("a client agent (server = false)");
-    }
+    let not = |what: &str| Err(format!("{what} is not supported by this version of Lictor"));
     for (key, join) in [
         ("retry_join", &config.retry_join_lan),
         ("retry_join_wan", &config.retry_join_wan),

@@ -18,6 +18,21 @@ impl Turn {
     }
 }
 
+impl Turn {
+    /// How many there are.
+    pub fn count(self) -> u64 {
+        self.count
+    }
+}
+
+/// How long servers that move in turn may each be gone so that one is always there; nothing if
+/// there is only one. Their moves begin an equal part of the interval apart, so all are gone at
+/// once when the first is gone until the last has gone, too.
+pub fn longest_absence(interval: Duration, servers: u64) -> Option<Duration> {
+    let servers = u32::try_from(servers).ok().filter(|n| *n > 1)?;
+    Some(interval / servers * (servers - 1))
+}
+
 impl std::str::FromStr for Turn {
     type Err = String;
 
@@ -131,6 +146,48 @@ mod tests {
             assert_eq!(x.as_millis() % 6000, 0);
             assert_eq!(y.as_millis() % 6000, 3000);
             assert!(x - now >= 3 * S && x - now < 9 * S);
+        }
+    }
+
+    /// Plays servers whose moves take no time but the grace period, from instants that a seed gives.
+    fn are_all_gone_at_once(interval: Duration, grace: Duration, servers: u64) -> bool {
+        let mut changes = Vec::new();
+        for number in 1..=servers {
+            let turn = Turn::new(number, servers);
+            let mut schedule = Schedule::new(interval, turn, None, Random::new(number));
+            let mut now = 1_800_000_000 * S + Duration::from_millis(137);
+            for _ in 0..40 {
+                now += schedule.stay(now);
+                changes.push((now, -1));
+                now += grace;
+                changes.push((now, 1));
+            }
+        }
+        // Who comes at the moment in which another goes comes a little later.
+        changes.sort_by_key(|(at, change)| (*at, *change));
+        let mut there = i64::try_from(servers).unwrap();
+        changes.iter().any(|(_, change)| {
+            there += change;
+            there == 0
+        })
+    }
+
+    #[test]
+    fn one_is_always_there_unless_each_is_gone_for_too_long() {
+        assert_eq!(longest_absence(6 * S, 1), None);
+        for servers in 2..=5 {
+            let limit = longest_absence(6 * S, servers).unwrap();
+            let hair = Duration::from_millis(1);
+            for grace in [Duration::ZERO, S, limit / 2, limit - hair] {
+                assert!(
+                    !are_all_gone_at_once(6 * S, grace, servers),
+                    "{servers} {grace:?}"
+                );
+            }
+        }
+        // With two it is exact.
+        for grace in [3 * S, 4 * S, 5 * S] {
+            assert!(are_all_gone_at_once(6 * S, grace, 2), "{grace:?}");
         }
     }
 

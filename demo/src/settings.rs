@@ -7,7 +7,7 @@ use crate::choose::Ways;
 use crate::protocol::Protocol;
 use crate::random::{Random, fresh_seed};
 use crate::resolver::Resolver;
-use crate::schedule::Turn;
+use crate::schedule::{Turn, longest_absence};
 use crate::transcript::Color;
 use clap::ArgAction;
 use lictor_client::{Client, ClientConfig, Endpoint};
@@ -318,10 +318,24 @@ fn dns_beside(config: &ClientConfig) -> Result<String, String> {
     })
 }
 
+/// Refuses what would leave nobody to call while servers move in turn.
+fn always_one(server: &Server, servers: u64) -> Result<(), String> {
+    match longest_absence(server.interval, servers) {
+        Some(limit) if server.grace >= limit => Err(format!(
+            "-grace={:?} is too long for {servers} servers with -interval={:?}: a server that moves is in no lookup \
+             for so long, and from {limit:?} on all of them are at the same time, so that requests fail. \
+             Take a shorter -grace, a longer -interval or more servers.",
+            server.grace, server.interval
+        )),
+        _ => Ok(()),
+    }
+}
+
 impl ServerArgs {
     pub fn resolve(self, env: &Env) -> Result<ServerSettings, String> {
         let common = common(self.common, env)?;
         let server = server(self.server, &common, Random::new(common.seed), env)?;
+        always_one(&server, server.turn.map_or(1, Turn::count))?;
         Ok(ServerSettings { common, server })
     }
 }
@@ -343,8 +357,18 @@ impl UpArgs {
         if !(1..=50).contains(&servers) {
             return Err(format!("-servers must be from 1 to 50, not {servers}"));
         }
+        let server = server(self.server, &common, random.split(), env)?;
+        match server.turn {
+            Some(_) if servers > 1 => {
+                return Err(format!(
+                    "-turn is the place of one server, but -servers is {servers}, and each takes its own: leave -turn out."
+                ));
+            }
+            Some(turn) => always_one(&server, turn.count())?,
+            None => always_one(&server, servers)?,
+        }
         Ok(UpSettings {
-            server: server(self.server, &common, random.split(), env)?,
+            server,
             client: client(self.client, &common, random.split(), env)?,
             lictor: given.lictor,
             servers,
@@ -433,6 +457,17 @@ mod tests {
         assert!(fails(&["-rate=0"]).contains("-rate"));
         assert!(fails(&["-servers=0"]).contains("-servers"));
         assert!(fails(&["-interval=0s"]).contains("-interval"));
+        assert!(fails(&["-turn=1/2"]).contains("-turn"));
+        let text = fails(&["-grace=2500ms"]);
+        assert!(
+            text.starts_with("-grace=2.5s is too long for 2 servers with -interval=5s"),
+            "{text}"
+        );
+        let fits = |words: &[&str]| flags::<UpArgs>(words).resolve(&[]).is_ok();
+        assert!(fits(&["-grace=2499ms"]) && fits(&["-grace=3s", "-servers=3"]));
+        assert!(fits(&["-grace=9s", "-servers=1"]) && !fits(&["-grace=4s", "-servers=3"]));
+        let fits = |words: &[&str]| flags::<ServerArgs>(words).resolve(&[]).is_ok();
+        assert!(fits(&["-grace=9s"]) && !fits(&["-grace=9s", "-turn=1/2"]));
         let bad = flags::<ServerArgs>(&[])
             .resolve(&env(&[("LICTOR_DEMO_TURN", "3/2")]))
             .err()

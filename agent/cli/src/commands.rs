@@ -2,6 +2,7 @@
 
 mod agent;
 mod catalog;
+mod docker;
 mod event;
 mod exec;
 mod gossip;
@@ -13,6 +14,7 @@ mod lock;
 mod maint;
 mod members;
 mod monitor;
+mod operator;
 mod rtt;
 mod services;
 mod validate;
@@ -26,6 +28,7 @@ pub(crate) static ALL: &[Entry] = &[
     entry::<catalog::Datacenters>(),
     entry::<catalog::Nodes>(),
     entry::<catalog::Services>(),
+    entry::<docker::Ps>(),
     entry::<event::Event>(),
     entry::<gossip::ForceLeave>(),
     entry::<info::Info>(),
@@ -42,6 +45,12 @@ pub(crate) static ALL: &[Entry] = &[
     entry::<maint::Maint>(),
     entry::<members::Members>(),
     entry::<monitor::Monitor>(),
+    entry::<operator::GetConfig>(),
+    entry::<operator::SetConfig>(),
+    entry::<operator::AutopilotState>(),
+    entry::<operator::ListPeers>(),
+    entry::<operator::RemovePeer>(),
+    entry::<operator::TransferLeader>(),
     entry::<agent::Reload>(),
     entry::<rtt::Rtt>(),
     entry::<services::Deregister>(),
@@ -49,6 +58,23 @@ pub(crate) static ALL: &[Entry] = &[
     entry::<validate::Validate>(),
     entry::<version::Version>(),
     entry::<watch::Watch>(),
+];
+
+/// Commands that are parts of the agent, run by [`crate::Hooks::agent`].
+pub(crate) const OF_AGENT: [(&str, &str); 4] = [
+    (
+        "addresses",
+        "Shows which addresses an agent would choose, and why",
+    ),
+    ("agent", "Runs an agent"),
+    (
+        "entrypoint",
+        "Runs an agent as the first process of a container",
+    ),
+    (
+        "registrator",
+        "Registers containers with an agent, as Registrator does",
+    ),
 ];
 
 /// The names that only stand in front of others.
@@ -64,6 +90,15 @@ datacenters, the nodes of one, and the services on them:
     $ {p} catalog services -tags",
     },
     Group {
+        name: "docker",
+        about: "Looks at the containers that the agent follows",
+        long: "With docker.enabled an agent registers the containers of a Docker daemon. See \
+which, and what keeps others out:
+
+    $ {p} docker ps
+    $ {p} docker ps -all",
+    },
+    Group {
         name: "kv",
         about: "Works with the key-value store",
         long: "Reads and writes the key-value store. Write a key, read it, read all below a \
@@ -73,6 +108,36 @@ prefix, delete it:
     $ {p} kv get app/limit
     $ {p} kv get -recurse app/
     $ {p} kv delete app/limit",
+    },
+    Group {
+        name: "operator",
+        about: "Looks after the servers",
+        long: "Tools for those who run the servers: the membership of consensus, and autopilot, \
+which looks after it:
+
+    $ {p} operator raft list-peers
+    $ {p} operator autopilot state",
+    },
+    Group {
+        name: "operator autopilot",
+        about: "Shows and changes what autopilot does",
+        long:
+            "Autopilot takes in new servers, gives them a vote when they have proved themselves, \
+and removes dead ones:
+
+    $ {p} operator autopilot state
+    $ {p} operator autopilot get-config
+    $ {p} operator autopilot set-config -cleanup-dead-servers=false",
+    },
+    Group {
+        name: "operator raft",
+        about: "Shows and changes the membership of consensus",
+        long: "Lists the servers that consensus counts on, removes one that is gone, and hands \
+the lead over:
+
+    $ {p} operator raft list-peers
+    $ {p} operator raft remove-peer -id=8e4f...
+    $ {p} operator raft transfer-leader",
     },
     Group {
         name: "services",

@@ -24,8 +24,9 @@ pub type Validate<'a> = &'a dyn Fn(&[String], Option<ConfigFormat>) -> Result<Ve
 
 /// The parts of the agent that the command line calls without knowing them.
 pub struct Hooks<'a> {
-    /// Runs `agent` with the words behind it (help among them) and gives the exit status.
-    pub agent: &'a dyn Fn(&[String]) -> i32,
+    /// Runs a command that is part of the agent (`agent` itself, `registrator`, ...) with the words
+    /// behind it (help among them) and gives the exit status.
+    pub agent: &'a dyn Fn(&str, &[String]) -> i32,
     /// Reads the services of configuration files, for `services register` and `deregister`.
     pub service_files: ServiceFiles<'a>,
     /// Checks configuration files and folders; gives warnings, or what is wrong.
@@ -260,7 +261,7 @@ pub(crate) mod testing {
         let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
         let agent_args = Mutex::new(Vec::new());
         let hooks = Hooks {
-            agent: &|words| {
+            agent: &|_, words| {
                 *agent_args.lock().unwrap() = words.to_vec();
                 42
             },

@@ -20,7 +20,7 @@ pub(crate) fn overview(program: &str) -> String {
                 .filter(|g| !g.name.contains(' '))
                 .map(|g| (g.name, g.about)),
         )
-        .chain([("agent", "Runs an agent")])
+        .chain(commands::OF_AGENT)
         .collect();
     rows.sort_unstable();
     let mut out = format!(

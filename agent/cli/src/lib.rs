@@ -49,7 +49,8 @@ enum Asked<'a> {
     Nothing,
     Version,
     Help,
-    Agent(&'a [String]),
+    /// A command of the agent, and the words behind it.
+    Agent(&'static str, &'a [String]),
     Group(&'static Group),
     Command(&'static Entry, &'a [String]),
     Unknown(&'a str),
@@ -74,7 +75,7 @@ fn asked(args: &[String]) -> Asked<'_> {
             _ => {
                 let words = &args[at..];
                 return match find(words) {
-                    Asked::Agent(rest) => Asked::Agent(rest),
+                    Asked::Agent(name, rest) => Asked::Agent(name, rest),
                     Asked::Unknown(_) if help => Asked::Help,
                     other => other,
                 };
@@ -90,8 +91,11 @@ fn asked(args: &[String]) -> Asked<'_> {
 
 /// The longest command that the words begin with.
 fn find(words: &[String]) -> Asked<'_> {
-    if words[0] == "agent" {
-        return Asked::Agent(&words[1..]);
+    if let Some((name, _)) = commands::OF_AGENT
+        .iter()
+        .find(|(name, _)| *name == words[0])
+    {
+        return Asked::Agent(name, &words[1..]);
     }
     for length in [3, 2, 1] {
         let Some(first) = words.get(..length) else {
@@ -119,9 +123,9 @@ pub fn dispatch(args: &[String], cx: &mut Cx<'_>) -> i32 {
             cx.say(text);
             0
         }
-        Asked::Agent(rest) => {
+        Asked::Agent(name, rest) => {
             let _ = cx.out.flush();
-            (cx.hooks.agent)(rest)
+            (cx.hooks.agent)(name, rest)
         }
         Asked::Command(entry, _) if help => {
             let text = (entry.help)(cx.program);
@@ -157,7 +161,10 @@ pub fn dispatch(args: &[String], cx: &mut Cx<'_>) -> i32 {
                 .iter()
                 .map(|e| e.name)
                 .chain(commands::GROUPS.iter().map(|g| g.name));
-            let near = goflags::nearest(word, names.chain(["agent"]));
+            let near = goflags::nearest(
+                word,
+                names.chain(commands::OF_AGENT.iter().map(|(name, _)| *name)),
+            );
             let advice = near
                 .map(|n| format!(" Did you mean {n:?}?"))
                 .unwrap_or_default();

@@ -229,6 +229,7 @@ impl Drop for Run {
 
 /// Ends the process of an exec, if it can be seen from here. Whether it is over.
 async fn end(daemon: &Daemon, id: &str) -> bool {
+    let mut last = (String::new(), 0);
     for wait in [0, 50, 200, 1000] {
         tokio::time::sleep(Duration::from_millis(wait)).await;
         let answer = daemon.client().inspect_exec(id);
@@ -245,13 +246,14 @@ async fn end(daemon: &Daemon, id: &str) -> bool {
             .pid
             .and_then(|pid| i32::try_from(pid).ok())
             .unwrap_or(0);
-        if pid <= 1 || !is_in_container(pid, &container) {
-            tracing::warn!(target: "agent.docker", container = %container, pid, "a check's command outlived its time, and its process is not to be seen from here: it goes on");
-            return false;
+        if pid > 1 && is_in_container(pid, &container) {
+            // SAFETY: `kill` takes two integers; it touches no memory of this process.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
         }
-        // SAFETY: `kill` takes two integers; it touches no memory of this process.
-        unsafe { libc::kill(pid, libc::SIGKILL) };
+        last = (container, pid);
     }
+    let (container, pid) = last;
+    tracing::warn!(target: "agent.docker", container = %container, pid, "the command of a check outlived its time and could not be ended from here; it is not started again before it ends");
     false
 }
 

@@ -428,7 +428,7 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
         }
-        if changed && lock(&self.shared.status).connected {
+        if changed {
             self.step().await;
         }
         Ok(())
@@ -545,8 +545,12 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Makes the registry what it should be.
+    /// Makes the registry what it should be. Not before all containers have been looked at: what is
+    /// known from an earlier connection may be long over.
     async fn step(&mut self) {
+        if !lock(&self.shared.status).connected {
+            return;
+        }
         let held = match self.registry.held().await {
             Ok(held) => held,
             Err(error) => {

@@ -1,7 +1,7 @@
 //! Makes a new cluster with `bootstrap_expect` servers, once, when they have found each other.
 
 use super::founding::{Verdict, info, judge, may_rebind};
-use super::links::AskError;
+use super::links::{AskError, Links};
 use super::wire::{Answer, Ask, Failure, Founding};
 use crate::agent::Shared;
 use crate::servers::{ServerMember, Standing};
@@ -75,6 +75,14 @@ enum Attempt {
     Failed(String, String),
 }
 
+async fn ask_all(
+    links: &Arc<Links>,
+    servers: &[ServerInfo],
+    ask: &Ask,
+) -> Vec<Result<Answer, AskError>> {
+    join_all(servers.iter().map(|s| links.ask(s, ask, ANSWER))).await
+}
+
 async fn attempt(shared: &Arc<Shared>, consensus: &Consensus, voters: &[ServerMember]) -> Attempt {
     let others: Vec<ServerInfo> = voters
         .iter()
@@ -82,10 +90,10 @@ async fn attempt(shared: &Arc<Shared>, consensus: &Consensus, voters: &[ServerMe
         .map(info)
         .collect();
     let links = &shared.cluster.links;
-    let ask_all = async |ask: &Ask| -> Vec<Result<Answer, AskError>> {
-        join_all(others.iter().map(|s| links.ask(s, ask, ANSWER))).await
-    };
-    for (server, answer) in others.iter().zip(ask_all(&Ask::Founded).await) {
+    for (server, answer) in others
+        .iter()
+        .zip(ask_all(links, &others, &Ask::Founded).await)
+    {
         match answer {
             Ok(Answer::Founded { peers, .. }) if peers.is_empty() => {}
             Ok(Answer::Founded { .. }) => return Attempt::Exists(server.name.clone()),
@@ -117,7 +125,7 @@ async fn attempt(shared: &Arc<Shared>, consensus: &Consensus, voters: &[ServerMe
             );
         }
     }
-    let answers = ask_all(&Ask::Bind(founding.clone())).await;
+    let answers = ask_all(links, &others, &Ask::Bind(founding.clone())).await;
     let refusal = others
         .iter()
         .zip(answers)
@@ -131,7 +139,7 @@ async fn attempt(shared: &Arc<Shared>, consensus: &Consensus, voters: &[ServerMe
         let release = Ask::Release {
             cluster: founding.cluster,
         };
-        ask_all(&release).await;
+        ask_all(links, &others, &release).await;
         return Attempt::Failed(
             format!("a server does not take part in the new cluster (will retry): {why}"),
             server.name.clone(),

@@ -1,8 +1,11 @@
 //! To the leader, wherever it is: writes, the index that a read needs, and what only it can do.
 
 use super::links::{AskError, Links};
+use super::serve;
 use super::wire::{Answer, Ask, Blob, Failure};
+use crate::agent::Shared;
 use crate::store::WriteError;
+use futures_util::future::BoxFuture;
 use lictor_raft::{Consensus, Consistency, ProposeError, ReadError, ServerInfo};
 use lictor_state::{Entry, Outcome};
 use std::sync::Arc;
@@ -22,6 +25,9 @@ const LOOK: Duration = Duration::from_millis(25);
 const CATCH_UP: Duration = Duration::from_secs(5);
 /// Reads that wait for the next question to the leader.
 const READS: usize = 4096;
+
+/// The leader has this long to answer a small question.
+pub const ANSWER: Duration = Duration::from_secs(5);
 
 type Asked = oneshot::Sender<Result<u64, Retry>>;
 
@@ -179,24 +185,29 @@ impl Forward {
         queue.send(sender).await.map_err(|_| Retry::Stopped)?;
         receiver.await.map_err(|_| Retry::Stopped)?
     }
+}
 
-    /// Asks the leader, or `here` where this server leads. Tried again while there is no leader:
-    /// only for what may be done twice.
-    ///
-    /// # Errors
-    /// [`WriteError::NoLeader`] after the hold time.
-    pub async fn ask_leader(
-        &self,
-        ask: &Ask,
-        limit: Duration,
-        here: impl AsyncFn() -> Answer,
-    ) -> Result<Answer, WriteError> {
+/// Asks the leader, which may be this server. Tried again while there is no leader: only for what
+/// may be done twice.
+///
+/// # Errors
+/// [`WriteError::NoLeader`] after the hold time.
+pub fn ask_leader<'a>(
+    shared: &'a Arc<Shared>,
+    ask: &'a Ask,
+    limit: Duration,
+) -> BoxFuture<'a, Result<Answer, WriteError>> {
+    Box::pin(async move {
+        let (Some(forward), Some(consensus)) = (shared.store.forward(), shared.store.consensus())
+        else {
+            return Err(WriteError::NoLeader);
+        };
         let began = Instant::now();
         loop {
-            let answer = if self.consensus.is_leader() {
-                Ok(here().await)
-            } else if let Some(leader) = remote_leader(&self.consensus) {
-                self.links.ask(&leader, ask, limit).await
+            let answer = if consensus.is_leader() {
+                Ok(serve::by_leader(shared, consensus, ask.clone()).await)
+            } else if let Some(leader) = remote_leader(consensus) {
+                forward.links.ask(&leader, ask, limit).await
             } else {
                 Ok(Answer::Failed(Failure::NoLeader))
             };
@@ -204,11 +215,11 @@ impl Forward {
                 Ok(Answer::Failed(Failure::NoLeader | Failure::Stopped)) | Err(_) => {}
                 Ok(answer) => return Ok(answer),
             }
-            if !self.wait_for_leader(began).await {
+            if !forward.wait_for_leader(began).await {
                 return Err(WriteError::NoLeader);
             }
         }
-    }
+    })
 }
 
 /// The leader, where it is another server.

@@ -324,6 +324,13 @@ async fn answer(shared: &Arc<Shared>, consensus: &Consensus, hello: &Hello, ask:
             Answer::Done
         }
         _ if !consensus.is_leader() => Answer::Failed(Failure::NoLeader),
+        ask => by_leader(shared, consensus, ask).await,
+    }
+}
+
+/// What only the leader answers.
+pub async fn by_leader(shared: &Arc<Shared>, consensus: &Consensus, ask: Ask) -> Answer {
+    match ask {
         Ask::Renew { session } => match shared.store.view().session(&session) {
             Some(session) => {
                 shared.leader.session_renewed(session);
@@ -335,7 +342,11 @@ async fn answer(shared: &Arc<Shared>, consensus: &Consensus, hello: &Hello, ask:
             shared.leader.coordinate(update);
             Answer::Done
         }
-        Ask::Peers => Answer::Json(operator::configuration(shared, consensus).to_string()),
+        Ask::Peers => {
+            autopilot::now(shared).await;
+            let found = operator::configuration(shared, consensus);
+            Answer::Json(serde_json::to_string(&found).unwrap_or_default())
+        }
         Ask::RemovePeer { id, address } => operator::remove_peer(consensus, &id, &address).await,
         Ask::Transfer { id } => operator::transfer(consensus, &id).await,
         Ask::Autopilot => {
@@ -344,6 +355,7 @@ async fn answer(shared: &Arc<Shared>, consensus: &Consensus, hello: &Hello, ask:
         }
         Ask::Leaving { id } => leave::leaving(shared, consensus, &id).await,
         Ask::Left { id } => leave::left(shared, consensus, &id).await,
+        _ => Answer::Failed(Failure::Unsupported),
     }
 }
 

@@ -49,9 +49,9 @@ pub struct Published {
     keys: watch::Sender<Vec<Vec<u8>>>,
 }
 
-impl Published {
+impl Default for Published {
     /// Nobody is known yet.
-    pub fn new() -> Published {
+    fn default() -> Published {
         Published {
             members: ArcSwap::default(),
             coordinate: ArcSwap::default(),
@@ -59,7 +59,9 @@ impl Published {
             keys: watch::Sender::new(Vec::new()),
         }
     }
+}
 
+impl Published {
     /// The members, those too that failed or left and are not forgotten.
     pub fn members(&self) -> Arc<Members> {
         self.members.load_full()
@@ -102,9 +104,10 @@ pub struct Joined {
 }
 
 type Answer<T> = oneshot::Sender<T>;
+type Task = Box<dyn FnOnce(&mut Core, Time) + Send>;
 
 enum Order {
-    Run(Box<dyn FnOnce(&mut Core, Time) + Send>),
+    Run(Task),
     Join(Vec<SocketAddr>, Answer<Joined>),
     Peek(SocketAddr, Answer<Result<Vec<NodeState>, StreamError>>),
     Keys {

@@ -52,9 +52,9 @@ fn missing(shared: &Shared) -> Vec<SocketAddr> {
         .filter(|s| s.standing == Standing::Alive && s.name != shared.node_name)
         .filter(|s| {
             let name = format!("{}.{}", s.name, s.datacenter);
-            !there
+            there
                 .get(name.as_str())
-                .is_some_and(|m| m.status == Status::Alive)
+                .is_none_or(|m| m.status != Status::Alive)
         })
         .filter_map(|s| Some(SocketAddr::new(s.rpc.ip(), s.wan_port?)))
         .collect()

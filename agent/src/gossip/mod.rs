@@ -2,15 +2,15 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`driver`] | sockets and time of one pool around the core of `lictor-gossip` |
-//! | [`rules`] | who may be a member |
-//! | [`settings`] | configuration and tags as the core wants them |
-//! | [`join`] | joining by address, again and again where asked for |
-//! | [`flood`] | servers of a datacenter in the WAN pool |
-//! | [`distance`] | datacenters by their distance |
-//! | [`events`] | user events on their way in and out |
-//! | [`keys`], [`keyring`] | encryption: rotation, and the files |
-//! | [`files`], [`notes`] | snapshots, the log |
+//! | `driver` | sockets and time of one pool around the core of `lictor-gossip` |
+//! | `rules` | who may be a member |
+//! | `settings` | configuration and tags as the core wants them |
+//! | `join` | joining by address, again and again where asked for |
+//! | `flood` | servers of a datacenter in the WAN pool |
+//! | `distance` | datacenters by their distance |
+//! | `events` | user events on their way in and out |
+//! | `keys`, `keyring` | encryption: rotation, and the files |
+//! | `files`, `notes` | snapshots, the log |
 
 pub mod distance;
 pub mod driver;
@@ -334,7 +334,7 @@ fn start(
         .iter()
         .filter_map(|text| crate::live::parse_cidr(text))
         .collect();
-    let published = Arc::new(Published::new());
+    let published = Arc::new(Published::default());
     let rules = rules::Rules {
         wan,
         server: config.server,

@@ -143,6 +143,9 @@ impl Log {
             Note::Refused { node, why } => {
                 line!(self, warn, node = %node, error = %why, "memberlist: member refused")
             }
+            Note::Paused { lasted } if *lasted < Duration::from_secs(1) => {
+                line!(self, debug, lasted = ?lasted, "memberlist: this process was late")
+            }
             Note::Paused { lasted } => {
                 line!(self, warn, lasted = ?lasted, "memberlist: this process did not run for a while")
             }

@@ -184,7 +184,7 @@ mod tests {
             id: "id-me".into(),
             datacenter: "dc1".into(),
             allowed: Vec::new(),
-            known: Arc::new(Published::new()),
+            known: Arc::new(Published::default()),
             kind: None,
         }
     }

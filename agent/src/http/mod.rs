@@ -13,6 +13,7 @@ mod kv;
 mod local;
 mod operator;
 mod options;
+mod raft;
 mod read;
 mod route;
 mod selfinfo;

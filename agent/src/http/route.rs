@@ -4,8 +4,8 @@ use super::answer::{HTML, Reply};
 use super::options::{Params, unescape};
 use super::{Body, Call, Head, HttpError};
 use super::{
-    catalog, coordinate, docker, event, health, kv, local, operator, selfinfo, session, status,
-    txn, ui,
+    catalog, coordinate, docker, event, health, kv, local, operator, raft, selfinfo, session,
+    status, txn, ui,
 };
 use crate::agent::Shared;
 use bytes::Bytes;
@@ -92,6 +92,12 @@ endpoints! {
     Txn "/v1/txn" "PUT" txn::txn;
     StatusLeader "/v1/status/leader" "GET" status::leader;
     StatusPeers "/v1/status/peers" "GET" status::peers;
+    OperatorRaftConfiguration "/v1/operator/raft/configuration" "GET" raft::raft_configuration;
+    OperatorRaftPeer "/v1/operator/raft/peer" "DELETE" raft::raft_peer;
+    OperatorRaftTransfer "/v1/operator/raft/transfer-leader" "POST" raft::transfer_leader;
+    OperatorAutopilotConfiguration "/v1/operator/autopilot/configuration" "GET,PUT" raft::configuration;
+    OperatorAutopilotHealth "/v1/operator/autopilot/health" "GET" raft::health;
+    OperatorAutopilotState "/v1/operator/autopilot/state" "GET" raft::state;
     EventFire "/v1/event/fire/" "PUT" event::fire;
     EventList "/v1/event/list" "GET" event::list;
     CoordinateDatacenters "/v1/coordinate/datacenters" "GET" coordinate::datacenters;

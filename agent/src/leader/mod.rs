@@ -4,7 +4,8 @@
 mod members;
 
 use crate::agent::Shared;
-use crate::cluster::autopilot;
+use crate::cluster::wire::{Answer, Ask, Failure};
+use crate::cluster::{autopilot, forward};
 use crate::query::{Freshness, Query, ReadOptions, What};
 use crate::store::WriteError;
 use lictor_raft::Leadership;
@@ -82,18 +83,27 @@ fn deadline(session: &Session) -> Option<Instant> {
 
 /// Gives a session its full time again, wherever its time is kept; nothing where there is none of
 /// that id.
-pub async fn renew_session(shared: &Shared, id: &Str) -> Result<Option<Arc<Session>>, WriteError> {
+pub async fn renew_session(
+    shared: &Arc<Shared>,
+    id: &Str,
+) -> Result<Option<Arc<Session>>, WriteError> {
     if let Some(upstream) = shared.store.upstream() {
         return upstream.renew_session(id).await;
     }
     let query = Query::from(What::Session { id: id.clone() });
     let options = ReadOptions::now(Freshness::Default);
     let found = shared.store.read(&query, &options).await?;
-    let session = found.view.session(id).cloned();
-    if let Some(session) = &session {
-        shared.leader.session_renewed(session);
+    let Some(session) = found.view.session(id).cloned() else {
+        return Ok(None);
+    };
+    // The leader alone keeps its time.
+    let ask = Ask::Renew {
+        session: id.to_string(),
+    };
+    match forward::ask_leader(shared, &ask, forward::ANSWER).await? {
+        Answer::Failed(Failure::Missing(_)) => Ok(None),
+        _ => Ok(Some(session)),
     }
-    Ok(session)
 }
 
 /// Runs the duties whenever this server leads, until the agent ends.

@@ -334,11 +334,26 @@ async fn a_service_critical_for_too_long_is_deregistered() {
     // The shortest time that counts is a minute; the check itself says so.
     let check = json!({"TTL": "1h", "DeregisterCriticalServiceAfter": "1m"});
     agent.register(json!({"Name": "web", "Check": check})).await;
+    // What is well again in between stays, and so does what did not ask for it.
+    agent
+        .register(json!({"Name": "well", "Check": check}))
+        .await;
+    agent
+        .put("/v1/agent/check/pass/service:well", ())
+        .await
+        .ok();
+    agent
+        .register(json!({"Name": "kept", "Check": {"TTL": "1h"}}))
+        .await;
     let limit = std::time::Duration::from_secs(120);
     lictor_tests::until_for(limit, "the service's end", async || {
-        (agent.get("/v1/agent/services").await.ok().json == json!({})).then_some(())
+        (agent.get("/v1/agent/services").await.ok().keys() == ["kept", "well"]).then_some(())
     })
     .await;
+    assert_eq!(
+        agent.get("/v1/agent/checks").await.ok().keys(),
+        ["service:kept", "service:well"]
+    );
     agent
         .get_until("/v1/catalog/service/web", |r| r.json == json!([]))
         .await;

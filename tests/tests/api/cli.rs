@@ -267,3 +267,52 @@ async fn an_agent_leaves_and_reloads_on_command() {
     assert_eq!(out.stdout, "Graceful leave complete\n");
     assert_eq!(agent.exit().await.code, 0);
 }
+
+/// Starts `monitor`, waits until it shows a line, and gives it with the file that it writes to.
+async fn monitor(agent: &Agent) -> (tokio::process::Child, std::path::PathBuf) {
+    let path = agent.folder().join("monitor.log");
+    let file = std::fs::File::create(&path).expect("a file");
+    let address = agent.http_address().to_string();
+    let child = tokio::process::Command::new(lictor_binary())
+        .args(["monitor", "-log-level=debug", "-http-addr", &address])
+        .stdout(file)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("a monitor");
+    let mut port = 0;
+    lictor_tests::until("a line of the log", async || {
+        // What does not change is not written about.
+        port += 1;
+        agent
+            .register(json!({"Name": "seen-in-the-log", "Port": port}))
+            .await;
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        text.contains("seen-in-the-log").then_some(())
+    })
+    .await;
+    (child, path)
+}
+
+#[tokio::test]
+async fn the_log_of_an_agent_is_shown() {
+    let mut agent = Agent::dev().await;
+    let (mut child, _) = monitor(&agent).await;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+    // SAFETY: kill takes two numbers and touches no memory of ours. The child has not been waited
+    // for, so its number is not another process's.
+    unsafe {
+        libc::kill(pid.expect("it runs"), libc::SIGINT);
+    }
+    let code = async |child: &mut tokio::process::Child| {
+        let end = tokio::time::timeout(LIMIT, child.wait()).await;
+        end.expect("in time").expect("its end").code()
+    };
+    assert_eq!(code(&mut child).await, Some(0), "Ctrl-C is the usual end");
+
+    let (mut child, path) = monitor(&agent).await;
+    agent.signal(libc::SIGTERM);
+    agent.exit().await;
+    assert_eq!(code(&mut child).await, Some(1));
+    let text = std::fs::read_to_string(path).expect("what it showed");
+    assert!(text.contains("Remote side ended the monitor!"), "{text}");
+}

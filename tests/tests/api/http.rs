@@ -195,7 +195,7 @@ async fn a_unix_socket_serves_the_same() {
 }
 
 /// Makes an authority and a certificate for localhost.
-async fn certificates(folder: &Folder) {
+pub(crate) async fn certificates(folder: &Folder) {
     let openssl = peer("openssl", "openssl");
     folder.write("ext", "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
     let file = |name: &str| folder.join(name).display().to_string();

@@ -3,6 +3,7 @@
 mod agent_services;
 mod blocking;
 mod catalog;
+mod check_kinds;
 mod checks;
 mod cli;
 mod config;

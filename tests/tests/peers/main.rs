@@ -7,4 +7,5 @@ mod dnsmasq;
 mod patroni;
 mod process;
 mod python;
+mod serf;
 mod victoria_metrics;

@@ -104,6 +104,30 @@ async fn one_server_that_moves_is_missed() {
 }
 
 #[tokio::test]
+async fn a_grace_that_leaves_nobody_to_call_is_refused() {
+    let out = up(&["-interval=600ms", "-grace=300ms", "-count=1"])
+        .await
+        .expect(1);
+    assert!(
+        out.stderr
+            .starts_with("-grace=300ms is too long for 2 servers"),
+        "{}",
+        out.stderr
+    );
+    assert_eq!(out.stdout, "", "nothing was started");
+    // One more server, and there is always one.
+    let more = [
+        "-interval=600ms",
+        "-grace=300ms",
+        "-servers=3",
+        "-rate=50",
+        "-count=200",
+        "-strict=true",
+    ];
+    up(&more).await.ok();
+}
+
+#[tokio::test]
 async fn a_program_that_is_not_there_is_explained() {
     let args = ["up", "-lictor=/nonexistent/lictor"];
     let out = run(demo_binary(), &args, &[], "", Duration::from_secs(20))

@@ -226,6 +226,78 @@ async fn a_restart_keeps_what_was_there() {
 }
 
 #[tokio::test]
+async fn checks_go_on_after_a_restart() {
+    let folder = Folder::new();
+    let web = lictor_tests::HttpTarget::start().await;
+    let mut agent = Agent::server(&folder.join("data")).await;
+    let checks = json!([
+        {"CheckID": "long", "TTL": "1h"},
+        {"CheckID": "short", "TTL": "3s"},
+        {"CheckID": "over", "TTL": "1s"},
+        {"CheckID": "http", "HTTP": web.url("/"), "Interval": "100ms"},
+    ]);
+    agent
+        .register(json!({"Name": "web", "Checks": checks}))
+        .await;
+    let gone = json!({"Name": "gone", "TTL": "1h"});
+    agent.put("/v1/agent/check/register", gone).await.ok();
+    agent.put("/v1/agent/check/deregister/gone", ()).await.ok();
+    let is = |r: &Reply, id: &str, status: &str| r.str(&format!("/{id}/Status")) == status;
+    agent
+        .get_until("/v1/agent/checks", |r| is(r, "http", "passing"))
+        .await;
+    for id in ["long", "short", "over"] {
+        let pass = format!("/v1/agent/check/pass/{id}?note=fine");
+        agent.put(&pass, ()).await.ok();
+    }
+    agent.kill().await;
+    // Nobody can report while it is away.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    web.answers(500, "down");
+    agent.start_again().await;
+
+    let now = agent.get("/v1/agent/checks").await.ok();
+    assert_eq!(now.keys(), ["http", "long", "over", "short"]);
+    assert!(is(&now, "long", "passing") && now.str("/long/Output") == "fine");
+    assert!(is(&now, "over", "critical"), "its time was over before");
+    agent
+        .get_until("/v1/agent/checks", |r| {
+            r.str("/http/Output").contains("down")
+        })
+        .await;
+    // Reports count no longer than they would have without a restart, or anew from it.
+    let expired = agent
+        .get_until("/v1/agent/checks", |r| is(r, "short", "critical"))
+        .await;
+    assert_eq!(expired.str("/short/Output"), "TTL expired");
+    assert!(is(&expired, "long", "passing"));
+    let seen = |r: &Reply| {
+        let rows = r.rows().iter();
+        rows.filter(|c| c["Status"] == "critical").count() == 3
+    };
+    agent.get_until("/v1/health/checks/web", seen).await;
+}
+
+/// What is usual at a start is no warning: who reads warnings is to find reasons to act.
+#[tokio::test]
+async fn a_first_start_warns_of_nothing_but_its_settings() {
+    for _ in 0..10 {
+        let folder = Folder::new();
+        let mut agent = Agent::server(&folder.join("data")).await;
+        agent.put("/v1/kv/a", "b").await.ok();
+        agent.signal(libc::SIGTERM);
+        agent.exit().await;
+        let log = agent.log();
+        let warnings: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("[WARN]") || line.contains("[ERROR]"))
+            .filter(|line| !line.contains("ootstrap"))
+            .collect();
+        assert!(warnings.is_empty(), "{warnings:#?}");
+    }
+}
+
+#[tokio::test]
 async fn waits_across_a_restart_go_on_where_they_were() {
     let folder = Folder::new();
     let mut agent = Agent::server(&folder.join("data")).await;

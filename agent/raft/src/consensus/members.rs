@@ -46,10 +46,7 @@ impl Consensus {
             Err(RaftError::Fatal(_)) => return Err(ProposeError::Stopped),
         }
         raft.runtime_config().tick(true);
-        raft.trigger()
-            .elect(false)
-            .await
-            .map_err(|_| ProposeError::Stopped)
+        Ok(())
     }
 
     /// Takes a server in without a vote. It may be out of reach: nothing waits for it.

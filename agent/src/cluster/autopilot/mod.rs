@@ -6,8 +6,10 @@ mod report;
 
 pub use report::State;
 
+use super::forward;
 use super::wire::{Answer, Ask};
 use crate::agent::Shared;
+use crate::store::WriteError;
 use futures_util::future::join_all;
 use health::{Change, Health, PeerFacts, Removal, reconcile};
 use lictor_raft::{Consensus, ProposeError, ServerInfo};
@@ -147,16 +149,16 @@ async fn round(shared: &Shared) -> State {
     let progress = consensus.progress();
     let own = consensus.server().id();
     let links = &shared.cluster.links;
-    let ask = async |info: &ServerInfo| {
-        if info.id() == own {
+    let stats = join_all(status.voters.iter().map(|peer| async move {
+        if peer.info.id() == own {
             return Some(super::serve::stats(consensus));
         }
-        match links.ask(info, &Ask::Stats, ANSWER).await {
+        match links.ask(&peer.info, &Ask::Stats, ANSWER).await {
             Ok(Answer::Stats(stats)) => Some(stats),
             _ => None,
         }
-    };
-    let stats = join_all(status.voters.iter().map(|p| ask(&p.info))).await;
+    }))
+    .await;
     let facts: Vec<PeerFacts> = status
         .voters
         .iter()
@@ -335,21 +337,10 @@ async fn log_refusal(what: &str, change: impl Future<Output = Result<(), Propose
 ///
 /// # Errors
 /// Without a leader.
-pub async fn of_leader(shared: &Shared) -> Result<State, crate::store::WriteError> {
-    let none = crate::store::WriteError::NoLeader;
-    let Some(forward) = shared.store.forward() else {
-        return Err(none);
-    };
-    let here = async || {
-        let state = now(shared).await;
-        Answer::Json(serde_json::to_string(&state).unwrap_or_default())
-    };
-    match forward
-        .ask_leader(&Ask::Autopilot, Duration::from_secs(5), here)
-        .await?
-    {
-        Answer::Json(text) => serde_json::from_str(&text).map_err(|_| none),
-        _ => Err(none),
+pub async fn of_leader(shared: &Arc<Shared>) -> Result<State, WriteError> {
+    match forward::ask_leader(shared, &Ask::Autopilot, forward::ANSWER).await? {
+        Answer::Json(text) => serde_json::from_str(&text).map_err(|_| WriteError::NoLeader),
+        _ => Err(WriteError::NoLeader),
     }
 }
 

@@ -3,6 +3,8 @@
 use super::super::wire::Stats;
 use super::health::{Health, Server};
 use crate::time::rfc3339;
+use lictor_rpc_wire::Time;
+use lictor_rpc_wire::message::{OperatorHealthReply, ServerHealth};
 use lictor_wire::GoDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -49,9 +51,9 @@ impl Row {
         }
     }
 
-    fn last_contact(&self) -> String {
-        let ms = i64::try_from(self.stats.last_contact_ms.unwrap_or(0)).unwrap_or(i64::MAX);
-        GoDuration::from_millis(ms).to_string()
+    fn last_contact(&self) -> GoDuration {
+        let ms = i64::try_from(self.stats.last_contact_ms.unwrap_or(0)).unwrap_or(0);
+        GoDuration::from_millis(ms)
     }
 }
 
@@ -74,22 +76,36 @@ impl State {
         self.tolerance
     }
 
-    /// `/v1/operator/autopilot/health`
-    pub fn health(&self) -> Value {
-        let rows: Vec<Value> = self
-            .servers
-            .iter()
-            .map(|s| {
-                json!({
-                    "ID": s.id, "Name": s.name, "Address": s.address, "SerfStatus": s.standing,
-                    "Version": s.version, "Leader": s.leader, "LastContact": s.last_contact(),
-                    "LastTerm": s.stats.last_term, "LastIndex": s.stats.last_index,
-                    "Healthy": s.healthy, "Voter": s.voter,
-                    "StableSince": rfc3339(s.stable_since, false),
-                })
-            })
-            .collect();
-        json!({"Healthy": self.healthy, "FailureTolerance": self.tolerance, "Servers": rows})
+    /// The answer of `Operator.ServerHealth`.
+    pub fn health(&self) -> OperatorHealthReply {
+        let row = |s: &Row| ServerHealth {
+            id: s.id.as_str().into(),
+            name: s.name.as_str().into(),
+            address: s.address.as_str().into(),
+            serf_status: match s.standing.as_str() {
+                "alive" => 1,
+                "leaving" => 2,
+                "left" => 3,
+                "failed" => 4,
+                _ => 0,
+            },
+            version: s.version.as_str().into(),
+            leader: s.leader,
+            last_contact: s.last_contact().0,
+            last_term: s.stats.last_term,
+            last_index: s.stats.last_index,
+            healthy: s.healthy,
+            voter: s.voter,
+            stable_since: Time::from_unix(
+                i64::try_from(s.stable_since / 1000).unwrap_or(0),
+                u32::try_from(s.stable_since % 1000).unwrap_or(0) * 1_000_000,
+            ),
+        };
+        OperatorHealthReply {
+            healthy: self.healthy,
+            failure_tolerance: i64::try_from(self.tolerance).unwrap_or(i64::MAX),
+            servers: self.servers.iter().map(row).collect(),
+        }
     }
 
     /// `/v1/operator/autopilot/state`; `meta` gives the meta of a node by its name.
@@ -115,7 +131,7 @@ impl State {
                 s.id.clone(),
                 json!({
                     "ID": s.id, "Name": s.name, "Address": s.address, "NodeStatus": standing,
-                    "Version": s.version, "LastContact": s.last_contact(),
+                    "Version": s.version, "LastContact": s.last_contact().to_string(),
                     "LastTerm": s.stats.last_term, "LastIndex": s.stats.last_index,
                     "Healthy": s.healthy, "StableSince": rfc3339(s.stable_since, true),
                     "ReadReplica": s.read_replica, "Status": status, "Meta": meta(&s.name),

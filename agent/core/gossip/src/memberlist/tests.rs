@@ -10,6 +10,7 @@ struct Stub {
     log: Vec<String>,
     user: Vec<Vec<u8>>,
     refuse: Option<String>,
+    shun: Option<String>,
     exchanged: Vec<Result<usize, StreamError>>,
     notes: Vec<Note>,
     coordinate: Vec<u8>,
@@ -22,8 +23,11 @@ impl Delegate for Stub {
             _ => Ok(()),
         }
     }
-    fn admit_asker(&mut self, _nodes: &[NodeState]) -> Result<(), String> {
-        Ok(())
+    fn admit_asker(&mut self, nodes: &[NodeState]) -> Result<(), String> {
+        match &self.shun {
+            Some(name) if nodes.iter().any(|node| *node.name == **name) => Err("go away".into()),
+            _ => Ok(()),
+        }
     }
     fn admit_merge(&mut self, nodes: &[NodeState]) -> Result<(), String> {
         if nodes
@@ -846,6 +850,47 @@ fn a_refused_exchange_still_shows_our_state() {
     assert!(
         matches!(b.stub.notes.last(), Some(Note::Stream { error: StreamError::Refused(why), .. }) if why.contains("old"))
     );
+}
+
+#[test]
+fn who_is_shunned_learns_nothing() {
+    let (mut a, mut b) = (World::new(), World::new());
+    let stranger = alive_message("stranger", 9, 1);
+    a.list.alive(&mut a.stub, a.now, &stranger, false);
+    b.stub.shun = Some("stranger".into());
+    a.list.exchange(a.now, Exchange::Periodic, addr(2)).unwrap();
+    converse(&mut a, &mut b);
+    assert_eq!(
+        a.stub.exchanged,
+        [Err(StreamError::Remote("go away".into()))]
+    );
+    assert_eq!(b.list.known(), 1);
+    assert!(b.list.streams.open.is_empty());
+}
+
+#[test]
+fn a_member_alone_sleeps() {
+    let mut w = World::with(Config::lan());
+    assert_eq!(w.list.poll_timeout(), None);
+    w.now = Time::from_millis(3_600_000);
+    w.alive("a", 2, 1);
+    let next = w.list.poll_timeout().unwrap();
+    assert!(
+        next.since(w.now) <= Duration::from_millis(200),
+        "it gossips"
+    );
+    w.run(2_000);
+    assert_eq!(w.list.counters.probes, 2);
+    assert!(
+        w.stub
+            .notes
+            .iter()
+            .all(|n| !matches!(n, Note::Paused { .. }))
+    );
+    // Forgotten, it leaves silence behind.
+    w.packet(3, kind::DEAD, &accuse("a", "a", 1));
+    w.run(120_000);
+    assert_eq!((w.list.known(), w.list.poll_timeout()), (1, None));
 }
 
 #[test]
