@@ -28,11 +28,6 @@ pub struct Cluster {
     pub identity: Arc<Identity>,
     /// Health of the servers.
     pub autopilot: autopilot::Autopilot,
-<<<<<<< HEAD
-=======
-    /// To be told when the servers that gossip knows may have changed.
-    pub changed: Notify,
->>>>>>> codec
     /// Held while it is decided to which cluster a server without a log belongs.
     joining: Mutex<()>,
     receiving: AtomicUsize,
@@ -45,10 +40,6 @@ impl Cluster {
             links,
             identity,
             autopilot: autopilot::Autopilot::default(),
-<<<<<<< HEAD
-=======
-            changed: Notify::new(),
->>>>>>> codec
             joining: Mutex::new(()),
             receiving: AtomicUsize::new(0),
         }
