@@ -74,7 +74,7 @@ impl Servers for Routed {
 
 /// Asks those servers that take part in gossip, for as long as they do.
 async fn follow(shared: &Shared, router: &Router) {
-    let mut changed = shared.gossip.changed();
+    let mut changed = shared.gossip.servers_changed();
     loop {
         changed.mark_unchanged();
         let servers = members::servers(shared)
