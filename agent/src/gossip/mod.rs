@@ -432,7 +432,6 @@ async fn watch_servers(shared: Arc<Shared>) {
             .filter(alive)
             .map(|s| s.name)
             .collect();
-        shared.cluster.changed.notify_one();
         if now.iter().any(|name| !known.contains(name)) {
             shared.gossip.server_up.send_modify(|n| *n += 1);
         }
