@@ -30,16 +30,16 @@ pub async fn before_gossip(shared: &Arc<Shared>) {
     if !shares(&consensus) {
         return;
     }
-    if consensus.is_leader() {
-        if let Err(error) = hand_over(&consensus, "").await {
-            // As Consul does: out of the membership, so that the others choose a leader.
-            tracing::error!(target: "agent.server", error = %error, "failed to transfer leadership, removing the server");
-            let own = &consensus.server().node_id;
-            if let Err(error) = consensus.remove(own).await {
-                tracing::error!(target: "agent.server", error = %error, "failed to remove ourself as raft peer");
-            }
-            return;
+    if consensus.is_leader()
+        && let Err(error) = hand_over(&consensus, "").await
+    {
+        // As Consul does: out of the membership, so that the others choose a leader.
+        tracing::error!(target: "agent.server", error = %error, "failed to transfer leadership, removing the server");
+        let own = &consensus.server().node_id;
+        if let Err(error) = consensus.remove(own).await {
+            tracing::error!(target: "agent.server", error = %error, "failed to remove ourself as raft peer");
         }
+        return;
     }
     let ask = Ask::Leaving {
         id: shared.node_id.to_string(),
