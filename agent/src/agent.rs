@@ -65,11 +65,13 @@ pub struct Shared {
     /// The pools that this agent is in.
     pub gossip: Gossip,
     /// One anti-entropy round at a time.
-    pub syncing: Mutex<()>,
+    pub syncing: Mutex<local::sync::LastFailure>,
     /// Limits of the HTTP listeners.
     pub http_limits: Arc<Limits>,
     /// Limits of the servers' port.
     pub rpc_limits: Arc<Limits>,
+    /// What the connections of that port share.
+    pub rpc: crate::rpc::Port,
     /// Log lines for `monitor`.
     pub log: lictor_log::Handle,
     ending: watch::Sender<bool>,
@@ -122,6 +124,11 @@ impl Shared {
         let mut ending = self.ending.subscribe();
         // An error means that there is no agent any more.
         let _ = ending.wait_for(|e| *e).await;
+    }
+
+    /// Becomes true when the agent is on its way down.
+    pub fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.subscribe()
     }
 
     /// The node's coordinate.
@@ -402,9 +409,10 @@ impl Agent {
             answers: AnswerCache::default(),
             events: Events::default(),
             gossip,
-            syncing: Mutex::new(()),
+            syncing: Mutex::default(),
             http_limits: http_limits.clone(),
             rpc_limits: Arc::new(Limits::new(cluster::listen::limits(&config))),
+            rpc: crate::rpc::Port::default(),
             log,
             ending: watch::Sender::new(false),
             left: AtomicBool::new(false),

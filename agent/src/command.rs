@@ -1,7 +1,7 @@
 //! The command line's ways into the agent: `agent`, `validate`, and the definitions in files.
 
 use crate::load::Loader;
-use crate::{entrypoint, local, registrator, run};
+use crate::{addresses, entrypoint, local, registrator, run};
 use lictor_cli::{ConfigFormat, Hooks};
 use lictor_config::{FlagError, Flags, Format, flags, parse_agent_flags};
 use lictor_wire::ServiceRequest;
@@ -10,6 +10,7 @@ use lictor_wire::ServiceRequest;
 pub fn run(args: &[String], program: &str) -> i32 {
     let hooks = Hooks {
         agent: &|name, args| match name {
+            "addresses" => addresses::run(args, program),
             "entrypoint" => entrypoint::run(args),
             "registrator" => registrator::run(args),
             _ => agent(args, program),

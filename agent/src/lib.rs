@@ -3,6 +3,7 @@
 //! [`agent::Agent::start`] brings the parts up in order, [`agent::Agent::stop`] takes them down in
 //! reverse; [`run`] is the life of the process around them: signals, reload, exit code.
 
+mod addresses;
 pub mod agent;
 mod aliases;
 pub mod cluster;

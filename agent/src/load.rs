@@ -37,12 +37,25 @@ impl Loader {
         out
     }
 
+    /// The command line, and the files that it names.
+    pub fn sources(&self) -> Result<(&Flags, Vec<Source>), String> {
+        let mut sources = Vec::new();
+        for path in &self.flags.config_paths {
+            let format = self.flags.config_format;
+            read_path(path, format, &mut sources, &mut Vec::new())?;
+        }
+        Ok((&self.flags, sources))
+    }
+
     /// Reads everything and resolves it.
     pub fn load(&self) -> Result<Loaded, String> {
         let mut warnings = Vec::new();
         let mut sources = Vec::new();
         for path in &self.flags.config_paths {
             read_path(path, self.flags.config_format, &mut sources, &mut warnings)?;
+        }
+        if let Some(found) = crate::addresses::found(&self.flags, &sources)? {
+            sources.insert(0, found);
         }
         let interfaces = lictor_host::interfaces()
             .map_err(|e| format!("cannot list the network interfaces: {e}"))?;

@@ -189,6 +189,7 @@ async fn live(
     if config.ports.grpc.is_some() && !config.dev_mode {
         tracing::warn!(target: "agent", "ports.grpc has no effect: this version of Lictor has no gRPC interface");
     }
+    crate::addresses::log(&config);
     let json = config.logging.json;
     let pid_file = config.pid_file.clone();
     let banner_config = config.clone();

@@ -15,6 +15,7 @@ mod schedule;
 mod server;
 mod settings;
 mod tally;
+mod towards;
 mod transcript;
 mod up;
 
@@ -113,9 +114,12 @@ async fn run(demo: Demo) -> Result<ExitCode, String> {
     let stop = stop_on_signals()?;
     match demo {
         Demo::Server(args) => {
-            let settings = args.resolve(&env)?;
+            let mut settings = args.resolve(&env)?;
             let log = Arc::new(Transcript::to_stdout(settings.common.color));
             let client = settings.common.client(&env)?;
+            if settings.server.address == "auto" {
+                settings.server.address = towards::own_address(client.base_url()).await?;
+            }
             let summary = server::run("server", settings.server, client, log.clone(), stop).await;
             log.note("server", &summary.to_string());
             Ok(ExitCode::SUCCESS)

@@ -67,7 +67,8 @@ pub struct ServerOnlyArgs {
     /// How long it serves on after it has deregistered. Without it: 1s.
     #[arg(long, value_parser = GoDuration::parse, value_name = "duration")]
     grace: Option<GoDuration>,
-    /// The address it registers. Without it: none, which means that of the agent's node.
+    /// The address it registers; "auto" is the one it has towards its agent. Without it: none, which
+    /// means that of the agent's node.
     #[arg(long)]
     address: Option<String>,
     /// The address it listens on. Without it: 0.0.0.0.

@@ -1,5 +1,6 @@
 //! An agent as a child process.
 
+use crate::netns::Place;
 use crate::reply::shortened;
 use crate::{
     Answer, Body, Folder, Output, Question, Reply, free_port, lictor_binary, run, until, until_for,
@@ -26,6 +27,7 @@ pub struct Builder {
     ports: Ports,
     data: Option<PathBuf>,
     program: PathBuf,
+    place: Option<Place>,
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +87,13 @@ impl Builder {
         self
     }
 
+    /// Puts it on a machine of a network of its own, at that machine's address and on the default
+    /// ports. Its HTTP interface is a unix socket, which no fault of the network touches.
+    pub fn within(mut self, place: &Place) -> Builder {
+        self.place = Some(place.clone());
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> Agent {
         let mut agent = self.spawn();
@@ -94,34 +103,22 @@ impl Builder {
 
     /// Starts it.
     pub fn spawn(mut self) -> Agent {
-        let ports = &self.ports;
+        let api = match &self.place {
+            Some(_) => format!("unix://{}", self.folder.join("http.sock").display()),
+            None => format!("127.0.0.1:{}", self.ports.http),
+        };
         let mut config = Map::new();
-        lay_over(
-            &mut config,
-            json!({
-                "node_name": "lictor-test",
-                "bind_addr": "127.0.0.1",
-                "client_addr": "127.0.0.1",
-                "log_level": "info",
-                "disable_update_check": true,
-                "ports": {
-                    "http": ports.http,
-                    "dns": ports.dns,
-                    "server": ports.server,
-                    "serf_lan": ports.serf_lan,
-                    "serf_wan": ports.serf_wan,
-                    "grpc": -1,
-                    "grpc_tls": -1,
-                },
-            }),
-        );
+        lay_over(&mut config, self.base(&api));
         lay_over(&mut config, Value::Object(std::mem::take(&mut self.config)));
         let base = self
             .folder
             .write("base.json", Value::Object(config).to_string());
         // Where `file` wrote nothing the folder is empty.
         std::fs::create_dir_all(self.folder.join("conf.d")).expect("the configuration folder");
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.place {
+            Some(place) => place.command(&self.program),
+            None => Command::new(&self.program),
+        };
         command.arg("agent").args(&self.args);
         if let Some(data) = &self.data {
             command.arg("-data-dir").arg(data);
@@ -140,11 +137,12 @@ impl Builder {
         command.env("HOME", self.folder.path());
         command.envs(self.env.iter().map(|(k, v)| (k, v)));
         command.current_dir(self.folder.path()).stdin(Stdio::null());
-        let client = client(&format!("127.0.0.1:{}", self.ports.http));
+        let client = client(&api);
         let mut agent = Agent {
             child: None,
             command,
             client,
+            api,
             ports: self.ports,
             folder: self.folder,
             data: self.data,
@@ -152,6 +150,39 @@ impl Builder {
         };
         agent.respawn();
         agent
+    }
+
+    /// What every agent is told.
+    fn base(&self, api: &str) -> Value {
+        let ports = &self.ports;
+        let mut base = json!({
+            "node_name": "lictor-test",
+            "client_addr": "127.0.0.1",
+            "log_level": "info",
+            "disable_update_check": true,
+        });
+        let more = match &self.place {
+            Some(place) => json!({
+                "bind_addr": place.address(),
+                "addresses": {"http": api},
+            }),
+            None => json!({
+                "bind_addr": "127.0.0.1",
+                "ports": {
+                    "http": ports.http,
+                    "dns": ports.dns,
+                    "server": ports.server,
+                    "serf_lan": ports.serf_lan,
+                    "serf_wan": ports.serf_wan,
+                    "grpc": -1,
+                    "grpc_tls": -1,
+                },
+            }),
+        };
+        if let Value::Object(base) = &mut base {
+            lay_over(base, more);
+        }
+        base
     }
 }
 
@@ -177,6 +208,8 @@ pub struct Agent {
     child: Option<Child>,
     command: Command,
     client: Client,
+    /// Where its HTTP interface is, as a client is told.
+    api: String,
     ports: Ports,
     folder: Folder,
     data: Option<PathBuf>,
@@ -195,14 +228,18 @@ impl Agent {
             ports: Ports::new(),
             data: None,
             program: lictor_binary().to_owned(),
+            place: None,
         }
     }
 
     /// What a lone server is that keeps its data in a folder.
     pub fn build_server(data: &Path) -> Builder {
-        let args = ["-server", "-bootstrap-expect=1"]
-            .map(str::to_owned)
-            .to_vec();
+        let args = ["-server", "-bootstrap-expect=1"].map(str::to_owned);
+        Agent::build_with(args.to_vec(), data)
+    }
+
+    /// What these arguments say, with its data in a folder.
+    pub fn build_with(args: Vec<String>, data: &Path) -> Builder {
         Builder {
             args,
             data: Some(data.to_owned()),
@@ -292,6 +329,17 @@ impl Agent {
         self.child.is_some() && self.ended().is_none()
     }
 
+    /// Whether it has ended by itself and nobody has asked for its exit code.
+    pub fn has_ended(&self) -> bool {
+        let Some(child) = &self.child else {
+            return false;
+        };
+        // The state follows the name, which is in brackets.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()));
+        let state = stat.as_ref().ok().and_then(|s| s.rsplit_once(") "));
+        state.is_none_or(|(_, state)| state.starts_with('Z'))
+    }
+
     /// Its process number.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("a running agent").id()
@@ -304,15 +352,15 @@ impl Agent {
 
     /// A client of its own, with connections of its own.
     pub fn another_client(&self) -> Client {
-        client(&self.http_address().to_string())
+        client(&self.api)
     }
 
-    /// Where its HTTP interface is.
+    /// Where its HTTP interface is; not for one on a machine of its own.
     pub fn http_address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports.http))
     }
 
-    /// Where its DNS interface is.
+    /// Where its DNS interface is; not for one on a machine of its own.
     pub fn dns_address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports.dns))
     }
@@ -320,6 +368,11 @@ impl Agent {
     /// Where its LAN gossip is.
     pub fn gossip_address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports.serf_lan))
+    }
+
+    /// Where its server RPC is.
+    pub fn server_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.server))
     }
 
     /// A URL on it.
@@ -498,8 +551,7 @@ impl Agent {
 
     /// Runs a command of the command line against it, with something to read.
     pub async fn cli_with(&self, args: &[&str], stdin: &str) -> Output {
-        let address = self.http_address().to_string();
-        let env = [("CONSUL_HTTP_ADDR", address.as_str())];
+        let env = [("CONSUL_HTTP_ADDR", self.api.as_str())];
         run(lictor_binary(), args, &env, stdin, REQUEST_LIMIT).await
     }
 

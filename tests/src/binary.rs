@@ -22,6 +22,14 @@ pub fn demo_binary() -> &'static Path {
     &FOUND
 }
 
+/// What runs in the containers of tests: `LICTOR_TEST_CONTAINER`, else the newest that was built. It
+/// must be static.
+pub fn container_binary() -> &'static Path {
+    static FOUND: LazyLock<PathBuf> =
+        LazyLock::new(|| find("LICTOR_TEST_CONTAINER", "lictor-test-container"));
+    &FOUND
+}
+
 fn find(variable: &str, name: &str) -> PathBuf {
     if let Some(given) = std::env::var_os(variable) {
         let path = PathBuf::from(given);
@@ -34,7 +42,7 @@ fn find(variable: &str, name: &str) -> PathBuf {
     }
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| workspace().join("target"), PathBuf::from);
-    let static_target = target.join("x86_64-unknown-linux-gnu");
+    let static_target = target.join(format!("{}-unknown-linux-gnu", std::env::consts::ARCH));
     let built = [&target, &static_target]
         .into_iter()
         .flat_map(|dir| ["debug", "quick", "release"].map(|profile| dir.join(profile).join(name)))

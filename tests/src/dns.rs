@@ -1,7 +1,9 @@
 //! DNS questions and what comes back.
 
+use crate::netns::Place;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, Record as RawRecord, RecordType};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,13 +73,31 @@ impl Question {
 
     /// Asks a server; `None` without an answer in time.
     pub async fn try_ask(&self, server: SocketAddr) -> Option<Answer> {
+        let udp = || std::net::UdpSocket::bind(("127.0.0.1", 0));
+        let tcp = || std::net::TcpStream::connect_timeout(&server, LIMIT);
+        self.try_ask_by(server, udp, tcp).await
+    }
+
+    /// Asks a server on a machine of a network of its own, from that machine.
+    pub async fn try_ask_within(&self, place: &Place, server: SocketAddr) -> Option<Answer> {
+        let udp = || place.enter(|| std::net::UdpSocket::bind(("127.0.0.1", 0)));
+        let tcp = || place.enter(|| std::net::TcpStream::connect_timeout(&server, LIMIT));
+        self.try_ask_by(server, udp, tcp).await
+    }
+
+    async fn try_ask_by(
+        &self,
+        server: SocketAddr,
+        udp: impl FnOnce() -> io::Result<std::net::UdpSocket>,
+        tcp: impl FnOnce() -> io::Result<std::net::TcpStream>,
+    ) -> Option<Answer> {
         let id = 0x1c70 ^ (server.port().rotate_left(3));
         let question = self.message(id);
         let bytes = timeout(LIMIT, async {
             if self.tcp {
-                ask_tcp(server, &question).await
+                ask_tcp(tcp()?, &question).await
             } else {
-                ask_udp(server, &question).await
+                ask_udp(udp()?, server, &question).await
             }
         });
         let bytes = bytes.await.ok()?.ok()?;
@@ -91,8 +111,13 @@ impl Question {
     }
 }
 
-async fn ask_udp(server: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
-    let socket = UdpSocket::bind(("127.0.0.1", 0)).await?;
+async fn ask_udp(
+    socket: std::net::UdpSocket,
+    server: SocketAddr,
+    question: &[u8],
+) -> io::Result<Vec<u8>> {
+    socket.set_nonblocking(true)?;
+    let socket = UdpSocket::from_std(socket)?;
     socket.connect(server).await?;
     socket.send(question).await?;
     let mut buffer = vec![0; 65_535];
@@ -101,8 +126,9 @@ async fn ask_udp(server: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>
     Ok(buffer)
 }
 
-async fn ask_tcp(server: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(server).await?;
+async fn ask_tcp(stream: std::net::TcpStream, question: &[u8]) -> io::Result<Vec<u8>> {
+    stream.set_nonblocking(true)?;
+    let mut stream = TcpStream::from_std(stream)?;
     stream
         .write_all(&(question.len() as u16).to_be_bytes())
         .await?;

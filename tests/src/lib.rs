@@ -9,18 +9,26 @@
 mod agent;
 mod binary;
 mod cli;
+pub mod cluster;
 mod dns;
+pub mod exclusion;
 mod files;
 mod grpc;
+pub mod linear;
+pub mod load;
+pub mod locking;
+pub mod netns;
 mod peer;
 mod ports;
 mod raw;
 mod reply;
 mod target;
 mod wait;
+pub mod watch_order;
+pub mod watching;
 
 pub use agent::{Agent, Builder, Exit};
-pub use binary::{demo_binary, lictor_binary, workspace};
+pub use binary::{container_binary, demo_binary, lictor_binary, workspace};
 pub use cli::{Output, run};
 pub use dns::{Answer, Question, Record};
 pub use files::Folder;

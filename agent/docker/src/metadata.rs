@@ -81,6 +81,89 @@ pub async fn ask(
     }
 }
 
+/// Where EC2's metadata service is.
+pub const EC2: &str = "169.254.169.254:80";
+
+/// How long a step of EC2's metadata service may take: it is on the same machine, or not there.
+const EC2_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A session with EC2's metadata service (IMDSv2: a token first, always).
+#[derive(Clone, Debug)]
+pub struct Ec2 {
+    at: SocketAddr,
+    token: String,
+}
+
+impl Ec2 {
+    /// Gets a token.
+    ///
+    /// # Errors
+    /// A text that names the hop limit where the service stays silent: its answer does not survive
+    /// the hop into a container with a network namespace of its own unless the limit is raised.
+    pub async fn session(at: SocketAddr) -> Result<Ec2, String> {
+        let ttl = [("x-aws-ec2-metadata-token-ttl-seconds", "21600")];
+        let answer = ask(at, "PUT", "/latest/api/token", &ttl, EC2_PATIENCE)
+            .await
+            .map_err(|why| {
+                format!("the metadata service gave no token ({why}): this is no EC2 instance, or the hop limit of its metadata is 1 and has to be 2 for containers")
+            })?;
+        match answer.status {
+            200 => Ok(Ec2 {
+                at,
+                token: answer.body.trim().to_owned(),
+            }),
+            403 => Err("the metadata service is disabled on this instance".to_owned()),
+            status => Err(format!(
+                "the metadata service gave no token: status {status}"
+            )),
+        }
+    }
+
+    /// An item below `/latest/`; `None` if there is none. An expired token is renewed once.
+    ///
+    /// # Errors
+    /// A text.
+    pub async fn item(&mut self, path: &str) -> Result<Option<String>, String> {
+        for last in [false, true] {
+            let header = [("x-aws-ec2-metadata-token", self.token.as_str())];
+            let path = format!("/latest/{path}");
+            let answer = ask(self.at, "GET", &path, &header, EC2_PATIENCE).await?;
+            match answer.status {
+                200 => return Ok(Some(answer.body.trim().to_owned())),
+                404 => return Ok(None),
+                401 if !last => *self = Ec2::session(self.at).await?,
+                status => return Err(format!("{path}: status {status}")),
+            }
+        }
+        Err("the metadata service accepts no token".to_owned())
+    }
+
+    /// The instance's private IPv4 address.
+    ///
+    /// # Errors
+    /// A text.
+    pub async fn local_ipv4(&mut self) -> Result<IpAddr, String> {
+        let text = self.item("meta-data/local-ipv4").await?;
+        let text = text.ok_or("the instance has no private IPv4 address")?;
+        text.parse()
+            .map_err(|_| format!("the metadata service gave no address: {text:?}"))
+    }
+}
+
+/// Network mode and addresses of this process's ECS task, from the answer of its metadata endpoint
+/// (`${ECS_CONTAINER_METADATA_URI_V4}`).
+pub fn own_task(answer: &str) -> Option<(String, Vec<IpAddr>)> {
+    let container: TaskContainer = serde_json::from_str(answer).ok()?;
+    let networks = container.networks?;
+    let mode = networks.first()?.network_mode.clone();
+    let addresses = networks
+        .into_iter()
+        .flat_map(|n| n.v4.into_iter().chain(n.v6).flatten().collect::<Vec<_>>())
+        .filter_map(|text| text.parse().ok())
+        .collect();
+    Some((mode, addresses))
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "PascalCase")]
 struct Tasks {
@@ -144,6 +227,66 @@ mod tests {
         assert_eq!(all.len(), 1);
         assert_eq!(all["one"].len(), 2);
         assert!(task_addresses("nonsense").is_empty());
+    }
+
+    #[test]
+    fn a_task_knows_its_network() {
+        let text = r#"{"DockerId":"x","Networks":[{"NetworkMode":"awsvpc","IPv4Addresses":["10.0.2.61"]}]}"#;
+        assert_eq!(own_task(text).unwrap().0, "awsvpc");
+        assert_eq!(own_task("{}"), None);
+    }
+
+    /// A metadata service as EC2's: a token is needed, and the first one expires at once.
+    async fn fake_ec2() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut tokens = 0;
+            while let Ok((mut io, _)) = listener.accept().await {
+                let mut head = vec![0; 2048];
+                let n = io.read(&mut head).await.unwrap_or(0);
+                let head = String::from_utf8_lossy(&head[..n]).to_lowercase();
+                let (status, body) = if head.starts_with("put /latest/api/token ") {
+                    tokens += 1;
+                    ("200 OK", format!("token-{tokens}"))
+                } else if !head.contains("x-aws-ec2-metadata-token: token-2") {
+                    ("401 Unauthorized", String::new())
+                } else if head.starts_with("get /latest/meta-data/local-ipv4 ") {
+                    ("200 OK", "10.0.0.7".to_owned())
+                } else {
+                    ("404 Not Found", String::new())
+                };
+                let text = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                let _ = io.write_all(text.as_bytes()).await;
+            }
+        });
+        at
+    }
+
+    #[tokio::test]
+    async fn a_token_is_got_and_renewed() {
+        let mut session = Ec2::session(fake_ec2().await).await.unwrap();
+        assert_eq!(session.local_ipv4().await.unwrap().to_string(), "10.0.0.7");
+        assert_eq!(
+            session
+                .item("meta-data/spot/instance-action")
+                .await
+                .unwrap(),
+            None
+        );
+        assert_eq!(session.token, "token-2");
+    }
+
+    #[tokio::test]
+    async fn silence_is_named_by_its_usual_cause() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let error = Ec2::session(listener.local_addr().unwrap())
+            .await
+            .unwrap_err();
+        assert!(error.contains("hop limit"), "{error}");
     }
 
     #[tokio::test]

@@ -41,6 +41,11 @@ impl Scanner {
         }
     }
 
+    /// Bytes that the value needs at least, beyond those that were looked at.
+    pub fn missing(&self) -> usize {
+        usize::try_from(self.skip.saturating_add(self.values)).unwrap_or(usize::MAX)
+    }
+
     /// Goes on with all bytes there are so far; the end of the value if it has come.
     pub fn scan(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, FrameError> {
         loop {
@@ -230,11 +235,12 @@ impl ResponseHead {
 }
 
 /// Texts of strangers need not be UTF-8; nothing here depends on it.
-fn lossy(from: &mut Reader<'_>) -> Result<String, ReadError> {
+pub fn lossy(from: &mut Reader<'_>) -> Result<String, ReadError> {
     Ok(String::from_utf8_lossy(from.raw()?).into_owned())
 }
 
-fn fields<'a>(
+/// Reads the fields of a map, or of a list that has them in this order.
+pub fn fields<'a>(
     bytes: &'a [u8],
     order: &[&str],
     mut field: impl FnMut(&str, &mut Reader<'a>) -> Result<(), ReadError>,
@@ -251,4 +257,150 @@ fn fields<'a>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMIT: usize = 1000;
+
+    fn end(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
+        Scanner::from(0).scan(bytes, LIMIT)
+    }
+
+    #[test]
+    fn values_end_where_they_end() {
+        for value in [
+            &[0x05][..],
+            &[0xc0],
+            &[0xe0],
+            &[0xcc, 1],
+            &[0xcd, 1, 2],
+            &[0xce, 1, 2, 3, 4],
+            &[0xcf, 1, 2, 3, 4, 5, 6, 7, 8],
+            &[0xca, 0, 0, 0, 0],
+            &[0xcb, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0xa0],
+            &[0xa2, 1, 2],
+            &[0xd9, 1, 9],
+            &[0xda, 0, 1, 9],
+            &[0xdb, 0, 0, 0, 1, 9],
+            &[0xc4, 0],
+            &[0xc7, 1, 5, 9],
+            &[0xd4, 5, 9],
+            &[
+                0xd8, 5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+            ],
+            &[0x80],
+            &[0x81, 0xa1, 7, 0x92, 1, 2],
+            &[0xdc, 0, 2, 1, 0x81, 1, 2],
+            &[0xde, 0, 1, 1, 0xc0],
+        ] {
+            let mut bytes = value.to_vec();
+            bytes.push(0xc1);
+            assert_eq!(end(&bytes), Ok(Some(value.len())), "{value:02x?}");
+            for cut in 0..value.len() {
+                assert_eq!(end(&value[..cut]), Ok(None), "{value:02x?} cut at {cut}");
+            }
+        }
+        assert_eq!(end(&[0xc1]), Err(FrameError::Malformed));
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused_at_once() {
+        for head in [
+            &[0xdb, 0xff, 0xff, 0xff, 0xff][..],
+            &[0xdd, 0xff, 0xff, 0xff, 0xff],
+            &[0xdf, 0xff, 0xff, 0xff, 0xff],
+            &[0xc9, 0xff, 0xff, 0xff, 0xff],
+            &[0xda, 0x03, 0xe6],
+        ] {
+            assert_eq!(end(head), Err(FrameError::TooLarge(LIMIT)), "{head:02x?}");
+        }
+        assert_eq!(end(&[0xda, 0x03, 0xe5]), Ok(None), "997 and 3 fit");
+        // Lists of lists of lists, each of which takes one byte.
+        assert_eq!(end(&[0x91; 999]), Ok(None));
+        assert_eq!(end(&[0x91; 1000]), Err(FrameError::TooLarge(LIMIT)));
+        assert_eq!(end(&[0x9f; 80]), Err(FrameError::TooLarge(LIMIT)));
+    }
+
+    #[test]
+    fn headers() {
+        let recorded = b"\x82\xa3Seq\x01\xadServiceMethod\xb4Catalog.NodeServices";
+        let head = RequestHead::decode(recorded).expect("well-formed");
+        assert_eq!((&head.method[..], head.seq), ("Catalog.NodeServices", 1));
+        assert_eq!(RequestHead::encode("Catalog.NodeServices", 1), recorded);
+        let recorded = b"\x83\xa5Error\xa0\xa3Seq\x01\xadServiceMethod\xb4Catalog.NodeServices";
+        let head = ResponseHead::decode(recorded).expect("well-formed");
+        assert_eq!((&head.error[..], head.seq), ("", 1));
+        assert_eq!(
+            ResponseHead::encode("", 1, "Catalog.NodeServices"),
+            recorded
+        );
+        let list = b"\x92\xabStatus.Ping\xcd\x01\x00";
+        let head = RequestHead::decode(list).expect("a list is accepted");
+        assert_eq!((&head.method[..], head.seq), ("Status.Ping", 256));
+        let more = b"\x83\xa1X\x93\x01\x02\x03\xa3Seq\x07\xadServiceMethod\xd9\x03A.B";
+        let head = RequestHead::decode(more).expect("what is unknown is passed over");
+        assert_eq!((&head.method[..], head.seq), ("A.B", 7));
+        assert!(RequestHead::decode(b"\xa1X").is_err());
+        assert!(RequestHead::decode(b"\x81\xa3Seq\xff").is_err(), "negative");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// In pieces as in one, and as a reader that decodes.
+        #[test]
+        fn pieces_make_no_difference(bytes: Vec<u8>, cuts: Vec<u8>) {
+            let whole = end(&bytes);
+            let (mut scanner, mut have) = (Scanner::from(0), 0);
+            let mut pieces = Ok(None);
+            for cut in cuts.into_iter().map(usize::from).chain([bytes.len()]) {
+                have = (have + cut).min(bytes.len());
+                pieces = scanner.scan(&bytes[..have], LIMIT);
+                if pieces != Ok(None) {
+                    break;
+                }
+            }
+            prop_assert_eq!(pieces, whole);
+            let mut reader = Reader::new(&bytes);
+            match (reader.skip(), whole) {
+                (Ok(()), Ok(end)) => prop_assert_eq!(end, Some(bytes.len() - reader.rest().len())),
+                (Err(ReadError::Incomplete), Ok(end)) => prop_assert_eq!(end, None),
+                (Err(ReadError::Depth), _) | (Err(_), Err(_)) => {}
+                (read, whole) => prop_assert!(
+                    whole == Err(FrameError::TooLarge(LIMIT)), "{:?} {:?}", read, whole
+                ),
+            }
+        }
+
+        #[test]
+        fn messages_in_pieces(bodies in proptest::collection::vec(0..300_usize, 1..5), cut in 1..50_usize) {
+            let message = |size: usize| {
+                let mut bytes = RequestHead::encode("A.B", size as u64);
+                let mut body = Writer::default();
+                body.raw(&vec![7; size]);
+                bytes.extend_from_slice(&body.bytes);
+                (bytes, body.bytes)
+            };
+            let wire: Vec<u8> = bodies.iter().flat_map(|size| message(*size).0).collect();
+            let (mut inbox, mut got) = (Inbox::default(), Vec::new());
+            for piece in wire.chunks(cut) {
+                inbox.bytes.extend_from_slice(piece);
+                while let Some(message) = inbox.take(LIMIT).expect("well-formed") {
+                    got.push(message);
+                }
+            }
+            prop_assert!(inbox.is_empty());
+            prop_assert_eq!(got.len(), bodies.len());
+            for (got, size) in got.iter().zip(bodies) {
+                prop_assert_eq!(&got.body[..], &message(size).1);
+                let head = RequestHead::decode(&got.head).expect("well-formed");
+                prop_assert_eq!(head.seq, size as u64);
+            }
+        }
+    }
 }

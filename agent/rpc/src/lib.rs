@@ -8,6 +8,7 @@
 //! | `server` | [`serve_multiplexed`] (first byte 4) and [`serve_plain`] (first byte 0) for a [`Service`] |
 //! | `client`, `pool` | [`Client`], one session; [`Pool`], one session for each server, made on demand |
 //! | `router` | [`Router`]: which server is asked, and what is asked again |
+//! | `snapshot` | archives of the whole state, on connections of their own (first byte 5) |
 //! | `frame` | where a message ends, and its header |
 //!
 //! The caller listens, and reads the first byte; so it can tell the protocols apart, limit
@@ -24,9 +25,10 @@ mod pool;
 mod rate;
 mod router;
 mod server;
+mod snapshot;
 
 pub use client::{Client, ClientLimits};
-pub use dial::{ClientTls, DIAL_TIMEOUT, Dial};
+pub use dial::{ClientTls, DIAL_TIMEOUT, Dial, Stream};
 pub use error::{CallError, SessionError};
 pub use memory::Memory;
 pub use plain::serve_plain;
@@ -34,6 +36,10 @@ pub use pool::Pool;
 pub use rate::TokenBucket;
 pub use router::{Kind, Random, RouteError, Router, RouterSettings, Server, rebalance_interval};
 pub use server::{BoxFuture, ServeOptions, Service, serve_multiplexed};
+pub use snapshot::{
+    SNAPSHOT_STALL, SnapshotError, SnapshotOp, SnapshotReply, SnapshotRequest, accept_snapshot,
+    copy_archive, request_restore, request_save, send_reply, send_saved,
+};
 
 /// The first byte of a connection, which decides the protocol on it (Consul's numbers).
 pub mod first_byte {

@@ -5,18 +5,12 @@ use super::wire::FIRST_BYTE;
 use crate::agent::{Shared, StartFailed};
 use lictor_config::Config;
 use lictor_net::{LimitValues, Limits, ListenAddr, Listener, TcpServer};
+use lictor_rpc::first_byte;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-/// Consul's RPC, one request after the other.
-pub const RPC_CONSUL: u8 = 0;
-/// TLS: after the handshake another first byte follows inside.
-pub const RPC_TLS: u8 = 3;
-/// Consul's RPC, many streams in one connection.
-pub const RPC_MULTIPLEX: u8 = 4;
 
 /// The limits of the port.
 pub fn limits(config: &Config) -> LimitValues {
@@ -69,10 +63,10 @@ async fn connection(shared: Arc<Shared>, mut stream: TcpStream, peer: SocketAddr
     };
     match first {
         FIRST_BYTE => serve::server(shared, Box::new(stream), handshake).await,
-        RPC_CONSUL | RPC_MULTIPLEX => {
-            super::rpc_connection(shared, first, Box::new(stream), peer).await;
+        first_byte::PLAIN | first_byte::MULTIPLEXED => {
+            crate::rpc::connection(shared, first, stream, peer).await;
         }
-        RPC_TLS => {
+        first_byte::TLS => {
             tracing::warn!(target: "agent.server.rpc", conn = %peer, "TLS connection attempted, server not configured for TLS");
         }
         other => {

@@ -14,11 +14,8 @@ pub mod recovery;
 mod serve;
 pub mod wire;
 
-use crate::agent::Shared;
 use identity::Identity;
-use lictor_rpc::ServeOptions;
-use links::{Links, Stream};
-use std::net::SocketAddr;
+use links::Links;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Mutex;
@@ -31,8 +28,6 @@ pub struct Cluster {
     pub identity: Arc<Identity>,
     /// Health of the servers.
     pub autopilot: autopilot::Autopilot,
-    /// How requests of other agents are served; all connections share its memory.
-    pub rpc: ServeOptions,
     /// Held while it is decided to which cluster a server without a log belongs.
     joining: Mutex<()>,
     receiving: AtomicUsize,
@@ -45,7 +40,6 @@ impl Cluster {
             links,
             identity,
             autopilot: autopilot::Autopilot::default(),
-            rpc: ServeOptions::default(),
             joining: Mutex::new(()),
             receiving: AtomicUsize::new(0),
         }
@@ -66,11 +60,4 @@ impl Cluster {
     fn is_receiving(&self) -> bool {
         self.receiving.load(Ordering::SeqCst) > 0
     }
-}
-
-/// Takes a connection of Consul's RPC: `first` is the byte that it began with, which has been
-/// read.
-pub async fn rpc_connection(shared: Arc<Shared>, first: u8, stream: Stream, peer: SocketAddr) {
-    let options = shared.cluster.rpc.clone();
-    crate::rpc::serve::connection(shared, options, first, stream, peer).await;
 }

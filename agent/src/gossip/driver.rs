@@ -14,7 +14,7 @@ use lictor_gossip::serf::{KeyOperation, KeyResult, QueryError};
 use lictor_gossip::{Core, Event, Member, StreamAction, StreamClosed, StreamId, Time};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -47,6 +47,18 @@ pub struct Published {
     coordinate: ArcSwap<Coordinate>,
     changed: watch::Sender<u64>,
     keys: watch::Sender<Vec<Vec<u8>>>,
+    moves: Mutex<Moves>,
+}
+
+/// How many members came and went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// Those who appeared, or came back.
+    pub joined: u32,
+    /// Those who do not answer any more.
+    pub failed: u32,
+    /// Those who left.
+    pub left: u32,
 }
 
 impl Default for Published {
@@ -57,6 +69,7 @@ impl Default for Published {
             coordinate: ArcSwap::default(),
             changed: watch::Sender::new(0),
             keys: watch::Sender::new(Vec::new()),
+            moves: Mutex::default(),
         }
     }
 }
@@ -70,6 +83,11 @@ impl Published {
     /// The own network coordinate.
     pub fn coordinate(&self) -> Arc<Coordinate> {
         self.coordinate.load_full()
+    }
+
+    /// Who came and went since this was asked the last time.
+    pub fn take_moves(&self) -> Moves {
+        std::mem::take(&mut *self.moves.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Tells that the members changed.
@@ -473,8 +491,15 @@ impl Driver {
     /// Hands on what happened.
     fn publish(&mut self) {
         let mut changed = false;
+        let mut moves = Moves::default();
         while let Some(event) = self.core.poll_event() {
             self.log.event(&event);
+            match &event {
+                Event::MemberJoin(_) => moves.joined += 1,
+                Event::MemberFailed(_) => moves.failed += 1,
+                Event::MemberLeave(_) => moves.left += 1,
+                _ => {}
+            }
             match event {
                 Event::MemberJoin(member)
                 | Event::MemberUpdate(member)
@@ -531,6 +556,16 @@ impl Driver {
                 }
                 _ => {}
             }
+        }
+        if moves != Moves::default() {
+            let mut all = self
+                .published
+                .moves
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            all.joined += moves.joined;
+            all.failed += moves.failed;
+            all.left += moves.left;
         }
         if changed {
             self.published.members.store(Arc::new(self.members.clone()));

@@ -51,7 +51,15 @@ pub async fn fire(shared: &Shared, event: &UserEvent) -> Result<(), String> {
         let sent = upstream.fire_event(&event.name, encode(event));
         return sent.await.map_err(|e| e.to_string());
     }
-    broadcast(shared, format!("{USER}{}", event.name), encode(event)).await
+    fire_encoded(shared, &event.name, encode(event)).await
+}
+
+/// Fires an event whose body an agent has encoded.
+///
+/// # Errors
+/// It is too large, or this agent is leaving.
+pub async fn fire_encoded(shared: &Shared, name: &str, body: Vec<u8>) -> Result<(), String> {
+    broadcast(shared, format!("{USER}{name}"), body).await
 }
 
 /// Tells all agents that this server leads.

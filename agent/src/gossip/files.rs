@@ -4,9 +4,10 @@ use lictor_gossip::serf::{Snapshot, SnapshotAction};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// How long lines are collected before the next are written.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -65,6 +66,7 @@ impl SnapshotFile {
 /// Writes a snapshot file beside the driver: one action is written, one may wait.
 pub struct SnapshotWriter {
     actions: mpsc::Sender<SnapshotAction>,
+    hurry: Arc<Notify>,
     done: tokio::task::JoinHandle<()>,
 }
 
@@ -86,7 +88,12 @@ impl SnapshotWriter {
 
     /// Writes the last actions and waits until they are written, for a while.
     pub async fn finish(self, last: Vec<SnapshotAction>) {
-        let SnapshotWriter { actions, done } = self;
+        let SnapshotWriter {
+            actions,
+            hurry,
+            done,
+        } = self;
+        hurry.notify_one();
         let rest = async move {
             for action in last {
                 let _ = actions.send(action).await;
@@ -103,8 +110,11 @@ impl SnapshotWriter {
 /// Begins to write a file.
 pub fn write_snapshots(file: SnapshotFile) -> SnapshotWriter {
     let (actions, mut queue) = mpsc::channel::<SnapshotAction>(1);
+    let hurry = Arc::new(Notify::new());
+    let hurried = hurry.clone();
     let done = tokio::spawn(async move {
         let mut well = true;
+        let mut calm = true;
         while let Some(action) = queue.recv().await {
             match save(&file.path, action).await {
                 Ok(()) => well = true,
@@ -116,12 +126,19 @@ pub fn write_snapshots(file: SnapshotFile) -> SnapshotWriter {
                     }
                 }
             }
-            if !queue.is_closed() {
-                tokio::time::sleep(PAUSE).await;
+            if calm {
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => {}
+                    () = hurried.notified() => calm = false,
+                }
             }
         }
     });
-    SnapshotWriter { actions, done }
+    SnapshotWriter {
+        actions,
+        hurry,
+        done,
+    }
 }
 
 async fn save(path: &Path, action: SnapshotAction) -> io::Result<()> {

@@ -26,7 +26,7 @@ mod settings;
 
 use crate::agent::Shared;
 use driver::{Heard, Members, Pool, Published, Setup, Sockets};
-pub use events::{fire, new_leader};
+pub use events::{fire, fire_encoded, new_leader};
 use lictor_config::{Config, SerfPool};
 use lictor_gossip::random::Seed;
 use lictor_gossip::serf::Snapshot;
@@ -40,6 +40,8 @@ use tokio::task::JoinSet;
 
 /// Leaving the WAN pool gets this long before the LAN pool is left, too.
 const WAN_FIRST: Duration = Duration::from_secs(3);
+/// So long the members of the last run may take to answer.
+const REJOIN_MAX: Duration = Duration::from_secs(60);
 /// After this a leave is as good as done: the others will take us for failed if they have not heard.
 const LEAVE_MAX: Duration = Duration::from_secs(9);
 
@@ -401,16 +403,19 @@ pub async fn run(shared: Arc<Shared>, inbox: Inbox) {
             .rejoin
             .iter()
             .map(|(pool, known)| join::rejoin(&rejoined, pool, known));
-        futures_util::future::join_all(all).await;
+        let all = futures_util::future::join_all(all);
+        // Where nobody answers for so long, nobody is there.
+        let _ = tokio::time::timeout(REJOIN_MAX, all).await;
         rejoined.gossip.settled.send_replace(true);
     });
     // They end with the agent: this task is ended, and they with their set.
     while tasks.join_next().await.is_some() {}
 }
 
-/// Tells the rest of the agent when a server appears.
+/// Tells the rest of the agent when a server appears, and counts who comes and goes.
 async fn watch_servers(shared: Arc<Shared>) {
     let mut changed = shared.gossip.changed();
+    let pools = [Some(&shared.gossip.lan), shared.gossip.wan.as_ref()];
     let mut known = std::collections::BTreeSet::new();
     loop {
         let now: std::collections::BTreeSet<Str> = crate::members::servers(&shared)
@@ -425,6 +430,18 @@ async fn watch_servers(shared: Arc<Shared>) {
             shared.gossip.server_up.send_modify(|n| *n += 1);
         }
         known = now;
+        for pool in pools.into_iter().flatten() {
+            let moves = pool.published().take_moves();
+            for (name, count) in [
+                ("serf.member.join", moves.joined),
+                ("serf.member.failed", moves.failed),
+                ("serf.member.left", moves.left),
+            ] {
+                for _ in 0..count {
+                    shared.metrics.count(name);
+                }
+            }
+        }
         if changed.changed().await.is_err() {
             return;
         }

@@ -6,11 +6,13 @@ use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
 use crate::members;
 use crate::metrics::Span;
+use crate::servers::Standing;
 use crate::version;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use lictor_gossip::Status;
+use lictor_raft::Consensus;
 use lictor_wire::Member;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -57,14 +59,56 @@ pub async fn own(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpErr
 
 /// What `consul info` prints: all values are texts.
 async fn stats(shared: &Shared) -> Value {
-    let config = shared.config();
     let (monitors, ttls, checks, services) = shared.local.counts();
-    let status = shared
-        .store
-        .consensus()
-        .map(lictor_raft::Consensus::status)
-        .unwrap_or_default();
-    let leader = status.leader.clone().map(|l| l.address).unwrap_or_default();
+    let lan = serf_stats(Some(shared.gossip.lan())).await;
+    let wan = serf_stats(shared.gossip.wan()).await;
+    let process = lictor_host::process_stats();
+    let mut out = json!({
+        "agent": {
+            "check_monitors": monitors.to_string(), "check_ttls": ttls.to_string(),
+            "checks": checks.to_string(), "services": services.to_string(),
+        },
+        "build": {
+            "prerelease": "", "revision": "", "version": version::COMPATIBLE, "version_metadata": version::metadata(),
+        },
+        "consul": match shared.store.consensus() {
+            Some(consensus) => server_stats(shared, consensus),
+            None => client_stats(shared),
+        },
+        "raft": shared.store.consensus().map(raft_stats),
+        "runtime": {
+            "arch": go_arch(), "cpu_count": cpus(), "goroutines": process.threads.to_string(), "max_procs": cpus(),
+            "os": std::env::consts::OS, "version": concat!("rust-", env!("CARGO_PKG_RUST_VERSION")),
+        },
+        "serf_lan": lan,
+        "serf_wan": wan,
+    });
+    if let Some(out) = out.as_object_mut() {
+        // A client agent has no part in these.
+        out.retain(|_, section| !section.is_null());
+    }
+    out
+}
+
+fn client_stats(shared: &Shared) -> Value {
+    let known = members::servers(shared)
+        .iter()
+        .filter(|s| s.standing == Standing::Alive)
+        .count();
+    json!({"acl": "disabled", "known_servers": known.to_string(), "server": "false"})
+}
+
+fn server_stats(shared: &Shared, consensus: &Consensus) -> Value {
+    let leader = consensus.leader().map(|l| l.address).unwrap_or_default();
+    json!({
+        "acl": "disabled", "bootstrap": shared.config().bootstrap.to_string(),
+        "known_datacenters": members::datacenters(shared).len().to_string(),
+        "leader": consensus.is_leader().to_string(), "leader_addr": leader, "server": "true",
+    })
+}
+
+fn raft_stats(consensus: &Consensus) -> Value {
+    let status = consensus.status();
     let servers: Vec<String> = status
         .voters
         .iter()
@@ -77,44 +121,18 @@ async fn stats(shared: &Shared) -> Value {
             )
         })
         .collect();
-    let lan = serf_stats(Some(shared.gossip.lan())).await;
-    let wan = serf_stats(shared.gossip.wan()).await;
-    let datacenters = members::datacenters(shared).len();
-    let process = lictor_host::process_stats();
-    let mut out = json!({
-        "agent": {
-            "check_monitors": monitors.to_string(), "check_ttls": ttls.to_string(),
-            "checks": checks.to_string(), "services": services.to_string(),
-        },
-        "build": {
-            "prerelease": "", "revision": "", "version": version::COMPATIBLE, "version_metadata": version::metadata(),
-        },
-        "consul": {
-            "acl": "disabled", "bootstrap": config.bootstrap.to_string(), "known_datacenters": datacenters.to_string(),
-            "leader": shared.store.is_leader().to_string(), "leader_addr": leader, "server": "true",
-        },
-        "raft": {
-            "applied_index": status.applied_index.to_string(), "commit_index": status.commit_index.to_string(),
-            "fsm_pending": "0", "last_contact": "0", "last_log_index": status.last_log_index.to_string(),
-            "last_log_term": status.last_log_term.to_string(),
-            "last_snapshot_index": status.last_snapshot_index.to_string(),
-            "last_snapshot_term": status.last_snapshot_term.to_string(),
-            "latest_configuration": format!("[{}]", servers.join(" ")),
-            "latest_configuration_index": status.membership_index.to_string(),
-            "num_peers": status.voters.len().saturating_sub(1).to_string(), "protocol_version": "3",
-            "protocol_version_max": "3", "protocol_version_min": "0", "snapshot_version_max": "1",
-            "snapshot_version_min": "0", "state": status.state.as_str(), "term": status.term.to_string(),
-        },
-        "runtime": {
-            "arch": go_arch(), "cpu_count": cpus(), "goroutines": process.threads.to_string(), "max_procs": cpus(),
-            "os": std::env::consts::OS, "version": concat!("rust-", env!("CARGO_PKG_RUST_VERSION")),
-        },
-        "serf_lan": lan,
-    });
-    if let Some(out) = out.as_object_mut().filter(|_| !wan.is_null()) {
-        out.insert("serf_wan".into(), wan);
-    }
-    out
+    json!({
+        "applied_index": status.applied_index.to_string(), "commit_index": status.commit_index.to_string(),
+        "fsm_pending": "0", "last_contact": "0", "last_log_index": status.last_log_index.to_string(),
+        "last_log_term": status.last_log_term.to_string(),
+        "last_snapshot_index": status.last_snapshot_index.to_string(),
+        "last_snapshot_term": status.last_snapshot_term.to_string(),
+        "latest_configuration": format!("[{}]", servers.join(" ")),
+        "latest_configuration_index": status.membership_index.to_string(),
+        "num_peers": status.voters.len().saturating_sub(1).to_string(), "protocol_version": "3",
+        "protocol_version_max": "3", "protocol_version_min": "0", "snapshot_version_max": "1",
+        "snapshot_version_min": "0", "state": status.state.as_str(), "term": status.term.to_string(),
+    })
 }
 
 /// How a pool stands, in Serf's words.
@@ -214,17 +232,33 @@ pub async fn host(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
 
 /// The values that are read when they are asked for.
 fn gauges(shared: &Shared) -> Vec<crate::metrics::Gauge> {
+    let process = lictor_host::process_stats();
+    let plain = |name: &str, value: f64| (name.to_owned(), value, Vec::new());
+    let mut out = vec![
+        plain("rpc.queries_blocking", shared.metrics.blocking_now() as f64),
+        plain("runtime.alloc_bytes", process.rss as f64),
+        plain("runtime.sys_bytes", process.rss as f64),
+        plain("runtime.num_goroutines", process.threads as f64),
+    ];
+    if let Some(consensus) = shared.store.consensus() {
+        out.extend(server_gauges(shared, consensus));
+    }
+    let version = vec![
+        ("version", version::COMPATIBLE.to_owned()),
+        ("pre_release", String::new()),
+    ];
+    out.push(("version".into(), 1.0, version));
+    out
+}
+
+/// What only a server counts.
+fn server_gauges(shared: &Shared, consensus: &Consensus) -> Vec<crate::metrics::Gauge> {
     let view = shared.store.view();
     let (names, instances) = view.service_counts();
-    let status = shared
-        .store
-        .consensus()
-        .map(lictor_raft::Consensus::status)
-        .unwrap_or_default();
-    let process = lictor_host::process_stats();
+    let status = consensus.status();
     let dc = || vec![("datacenter", shared.datacenter.to_string())];
     let plain = |name: &str, value: f64| (name.to_owned(), value, Vec::new());
-    let leads = shared.store.is_leader();
+    let leads = consensus.is_leader();
     let members = shared.gossip.lan_members();
     let count = |role: &str| {
         members
@@ -233,7 +267,7 @@ fn gauges(shared: &Shared) -> Vec<crate::metrics::Gauge> {
             .count()
     };
     let (clients, servers) = (count("node"), count("consul"));
-    let mut out = vec![
+    vec![
         plain("autopilot.failure_tolerance", 0.0),
         plain("autopilot.healthy", f64::from(u8::from(leads))),
         ("members.clients".into(), clients as f64, dc()),
@@ -246,21 +280,11 @@ fn gauges(shared: &Shared) -> Vec<crate::metrics::Gauge> {
             "session_ttl.active",
             view.sessions().filter(|s| !s.ttl.is_empty()).count() as f64,
         ),
-        plain("rpc.queries_blocking", shared.metrics.blocking_now() as f64),
-        plain("runtime.alloc_bytes", process.rss as f64),
-        plain("runtime.sys_bytes", process.rss as f64),
-        plain("runtime.num_goroutines", process.threads as f64),
         ("state.kv_entries".into(), view.kv_count() as f64, dc()),
         ("state.nodes".into(), view.node_count() as f64, dc()),
         ("state.services".into(), names as f64, dc()),
         ("state.service_instances".into(), instances as f64, dc()),
-    ];
-    let version = vec![
-        ("version", version::COMPATIBLE.to_owned()),
-        ("pre_release", String::new()),
-    ];
-    out.push(("version".into(), 1.0, version));
-    out
+    ]
 }
 
 fn snapshot(shared: &Shared, span: Span) -> crate::metrics::Snapshot {

@@ -71,14 +71,32 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Brings what changed into the catalog, now.
+/// When the last round ended and why it failed, if it did.
+pub type LastFailure = Option<(Instant, WriteError)>;
+
+/// Brings what changed into the catalog, now. Who has waited for a round that failed takes its
+/// outcome: without servers each round takes its time to find that out.
 pub async fn now(shared: &Arc<Shared>) -> Result<(), WriteError> {
-    round(shared, false).await
+    let asked = Instant::now();
+    let mut last = shared.syncing.lock().await;
+    if let Some((_, error)) = last.as_ref().filter(|(at, _)| *at >= asked) {
+        return Err(error.clone());
+    }
+    let result = make_equal(shared, false).await;
+    *last = result.clone().err().map(|error| (Instant::now(), error));
+    result
 }
 
-/// Makes the catalog equal to the local state. One round at a time.
+/// One round at a time.
 async fn round(shared: &Arc<Shared>, all: bool) -> Result<(), WriteError> {
-    let _one = shared.syncing.lock().await;
+    let mut last = shared.syncing.lock().await;
+    let result = make_equal(shared, all).await;
+    *last = result.clone().err().map(|error| (Instant::now(), error));
+    result
+}
+
+/// Makes the catalog equal to the local state.
+async fn make_equal(shared: &Arc<Shared>, all: bool) -> Result<(), WriteError> {
     let local = shared.local.snapshot(Instant::now(), all);
     if !local.complete && local.node_in_sync && local.services.is_empty() && local.checks.is_empty()
     {

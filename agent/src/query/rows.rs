@@ -212,8 +212,10 @@ fn checks(
     filter: &Wanted<CheckRow<'_>>,
 ) -> Vec<Arc<HealthCheck>> {
     rows.retain(|check| {
-        let node =
-            narrow.meta.is_empty() || view.node(&check.node).is_some_and(|n| narrow.keeps_node(n));
+        // A part need not have the nodes of its checks: who gave the rows looked at them.
+        let node = narrow.meta.is_empty()
+            || view.is_part()
+            || view.node(&check.node).is_some_and(|n| narrow.keeps_node(n));
         node && filter.keeps(&CheckRow(check))
     });
     sort(view, narrow, &mut rows, |c| &c.node);

@@ -19,7 +19,7 @@ pub(super) async fn call(call: &Call<'_>, method: &str) -> Option<Reply> {
     Some(match method {
         "Register" => register(call).await,
         "Deregister" => deregister(call).await,
-        "ListDatacenters" => reply(&[&call.shared.datacenter]),
+        "ListDatacenters" => reply(&crate::gossip::distance::by_distance(call.shared).await),
         "ListNodes" => nodes(call).await,
         "ListServices" => services(call).await,
         "ServiceList" => service_list(call).await,

@@ -7,11 +7,13 @@ use lictor_rpc_wire::message::{
     CoordinateRecord, CoordinateUpdateRequest, DatacenterMap, DcSpecificRequest,
     IndexedCoordinates, NodeSpecificRequest,
 };
+use lictor_wire::Str;
+use lictor_wire::rows::CoordinateRow;
 
 pub(super) async fn call(call: &Call<'_>, method: &str) -> Option<Reply> {
     Some(match method {
         "Update" => update(call).await,
-        "ListDatacenters" => reply(&[datacenter(call)]),
+        "ListDatacenters" => reply(&datacenters(call).await),
         "ListNodes" => nodes(call).await,
         "Node" => node(call).await,
         _ => return None,
@@ -23,21 +25,20 @@ async fn update(call: &Call<'_>) -> Reply {
     call.own_datacenter(&args.datacenter)?;
     let update = args.into_update();
     writes::coordinate(&update.coord)?;
-    let updated = call.shared.update_coordinate(update).await;
-    updated.map_err(|e| e.to_string())?;
-    empty()
+    match call.shared.update_coordinate(update).await {
+        Ok(()) => empty(),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
-fn datacenter(call: &Call<'_>) -> DatacenterMap {
-    DatacenterMap {
-        datacenter: call.shared.datacenter.clone(),
+async fn datacenters(call: &Call<'_>) -> Vec<DatacenterMap> {
+    let known = crate::gossip::distance::datacenters(call.shared).await;
+    let map = |(datacenter, rows): (Str, Vec<CoordinateRow>)| DatacenterMap {
+        datacenter,
         area_id: "wan".into(),
-        coordinates: vec![CoordinateRecord {
-            node: call.shared.node_name.clone(),
-            coord: Some((&call.shared.coordinate()).into()),
-            ..CoordinateRecord::default()
-        }],
-    }
+        coordinates: rows.iter().map(CoordinateRecord::from).collect(),
+    };
+    known.into_iter().map(map).collect()
 }
 
 async fn nodes(call: &Call<'_>) -> Reply {

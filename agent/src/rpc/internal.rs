@@ -1,16 +1,19 @@
 //! `Internal`: what Consul's own agents and UI ask for.
 
-use super::read::wanted;
-use super::{Call, Reply};
+use super::read::{meta, wanted};
+use super::{Call, Reply, reply};
+use crate::gossip::keys::{self, KeyOperation, KeyringAnswer};
 use crate::http::filter::{CheckRow, HealthRow, MaybeMap, ServiceRow};
 use crate::query::{Narrow, Query, What};
 use lictor_bexpr::row;
 use lictor_rpc_wire::message::{
-    self, DcSpecificRequest, IndexedNodeDump, IndexedNodesWithGateways, NodeInfo,
-    NodeSpecificRequest, ServiceDumpRequest,
+    self, DcSpecificRequest, EventFireRequest, IndexedNodeDump, IndexedNodesWithGateways,
+    KeyringRequest, KeyringResponse, KeyringResponses, NodeInfo, NodeSpecificRequest, QueryMeta,
+    ServiceDumpRequest,
 };
 use lictor_state::View;
 use lictor_wire::{HealthCheck, Node, NodeService};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) async fn call(call: &Call<'_>, method: &str) -> Option<Reply> {
@@ -18,6 +21,8 @@ pub(super) async fn call(call: &Call<'_>, method: &str) -> Option<Reply> {
         "NodeInfo" => node_info(call).await,
         "NodeDump" => node_dump(call).await,
         "ServiceDump" => service_dump(call).await,
+        "EventFire" => event_fire(call).await,
+        "KeyringOperation" => keyring(call).await,
         _ => return None,
     })
 }
@@ -125,4 +130,52 @@ async fn service_dump(call: &Call<'_>) -> Reply {
         }
     })
     .await
+}
+
+async fn event_fire(call: &Call<'_>) -> Reply {
+    let args: EventFireRequest = call.args()?;
+    call.own_datacenter(&args.datacenter)?;
+    let body = args.payload.0.to_vec();
+    crate::gossip::fire_encoded(call.shared, &args.name, body).await?;
+    reply(&QueryMeta::default())
+}
+
+/// Of this datacenter's pools alone: nothing is forwarded to servers elsewhere.
+async fn keyring(call: &Call<'_>) -> Reply {
+    let args: KeyringRequest = call.args()?;
+    call.own_datacenter(&args.datacenter)?;
+    let operation = match &*args.operation {
+        "list" => KeyOperation::List,
+        "install" => KeyOperation::Install,
+        "use" => KeyOperation::Use,
+        "remove" => KeyOperation::Remove,
+        other => return Err(format!("Unknown keyring operation: {other}")),
+    };
+    let local_only = args.local_only && operation == KeyOperation::List;
+    let answers = keys::operate(
+        call.shared,
+        operation,
+        &args.key,
+        args.relay_factor,
+        local_only,
+    );
+    let counts = |keys: BTreeMap<String, usize>| {
+        let count = |(key, n)| (key, i64::try_from(n).unwrap_or(i64::MAX));
+        (!keys.is_empty()).then(|| keys.into_iter().map(count).collect())
+    };
+    let shown = |a: KeyringAnswer| KeyringResponse {
+        wan: a.wan,
+        datacenter: a.datacenter.into(),
+        segment: a.segment.into(),
+        messages: (!a.messages.is_empty()).then_some(a.messages),
+        keys: counts(a.keys),
+        primary_keys: counts(a.primary_keys),
+        num_nodes: i64::try_from(a.num_nodes).unwrap_or(i64::MAX),
+        error: a.error,
+        ..KeyringResponse::default()
+    };
+    reply(&KeyringResponses {
+        responses: answers.await.into_iter().map(shown).collect(),
+        meta: meta(0, call.shared.store.contact()),
+    })
 }

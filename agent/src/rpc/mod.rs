@@ -11,12 +11,14 @@ mod internal;
 mod kv;
 mod operator;
 mod read;
-pub mod serve;
+mod serve;
 mod session;
 mod status;
 #[cfg(test)]
 mod tests;
 mod txn;
+
+pub use serve::{Port, connection};
 
 use crate::agent::Shared;
 use lictor_rpc_wire::{from_slice, to_vec};
@@ -31,6 +33,7 @@ type Reply = Result<Vec<u8>, String>;
 /// A call that is being answered.
 struct Call<'a> {
     shared: &'a Arc<Shared>,
+    method: &'a str,
     args: &'a [u8],
 }
 
@@ -69,7 +72,11 @@ pub async fn call(shared: &Arc<Shared>, method: &str, args: &[u8], peer: IpAddr)
     let Some((service, name)) = method.rsplit_once('.') else {
         return Err(format!("rpc: service/method request ill-formed: {method}"));
     };
-    let call = Call { shared, args };
+    let call = Call {
+        shared,
+        method,
+        args,
+    };
     let answered = match service {
         "Status" => status::call(&call, name),
         "Catalog" => catalog::call(&call, name).await,

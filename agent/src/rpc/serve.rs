@@ -1,13 +1,20 @@
-//! The methods on a connection.
+//! Connections of Consul's RPC to this server.
 
 use crate::agent::Shared;
 use bytes::Bytes;
-use lictor_rpc::{BoxFuture, ServeOptions, Service, first_byte, serve_multiplexed, serve_plain};
+use lictor_rpc::{
+    BoxFuture, Memory, ServeOptions, Service, first_byte, serve_multiplexed, serve_plain,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// The methods of this server, for the transport.
+/// What the connections of the port share.
+#[derive(Debug, Default)]
+pub struct Port {
+    memory: Memory,
+}
+
 #[derive(Clone)]
 struct Methods(Arc<Shared>);
 
@@ -23,24 +30,24 @@ impl Service for Methods {
     }
 }
 
-/// Serves a connection whose first byte, which has been read, is that of requests with or without
-/// a multiplexer.
-pub async fn connection<IO>(
-    shared: Arc<Shared>,
-    options: ServeOptions,
-    first: u8,
-    stream: IO,
-    peer: SocketAddr,
-) where
-    IO: AsyncRead + AsyncWrite + Unpin,
+/// Serves a connection whose first byte, 0 or 4, has been read. When the agent ends it takes no
+/// new requests and answers those that it has.
+pub async fn connection<S>(shared: Arc<Shared>, first: u8, stream: S, peer: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let options = ServeOptions {
+        memory: shared.rpc.memory.clone(),
+        stop: Some(shared.ending()),
+        ..ServeOptions::default()
+    };
     let methods = Methods(shared);
-    let served = if first == first_byte::MULTIPLEXED {
+    let ended = if first == first_byte::MULTIPLEXED {
         serve_multiplexed(stream, methods, options, peer).await
     } else {
         serve_plain(stream, methods, options, peer).await
     };
-    if let Err(error) = served {
-        tracing::debug!(target: "agent.server.rpc", conn = %peer, error = %error, "the connection ended");
+    if let Err(error) = ended {
+        tracing::debug!(target: "agent.server.rpc", conn = %peer, error = %error, "connection ended");
     }
 }

@@ -29,10 +29,14 @@ async fn apply(call: &Call<'_>) -> Reply {
     let (command, id) = match args.op.as_str() {
         "create" => {
             let mut session = Session::try_from(args.session)?;
-            writes::session(&session, call.shared.live().session_ttl_min)?;
             session.id = crate::random::uuid();
-            let id = session.id.clone();
-            (Command::SessionCreate(Box::new(session)), id)
+            writes::session(&session, call.shared.live().session_ttl_min)?;
+            call.shared.metrics.count("session.apply");
+            let created = call.shared.store.create_session(session).await;
+            return match created.map_err(|e| e.to_string())? {
+                Ok(id) => reply(&id),
+                Err(text) => Err(format!("apply failed: {text}")),
+            };
         }
         "destroy" if args.session.id.is_empty() => return Err("Must provide ID".to_owned()),
         "destroy" => (Command::SessionDestroy(args.session.id), Str::new()),
@@ -70,8 +74,8 @@ async fn renew(call: &Call<'_>) -> Reply {
     call.own_datacenter(&args.datacenter)?;
     let renewed = crate::leader::renew_session(call.shared, args.id()).await;
     let session = renewed.map_err(|e| e.to_string())?;
-    let index = call.shared.store.view().tables().sessions.max(1);
     // A renewal says nothing of the leader.
+    let index = call.shared.store.view().tables().sessions.max(1);
     let meta = super::read::meta(index, Contact::default());
     reply(&shown(session.iter(), meta))
 }

@@ -31,7 +31,7 @@ fn server() -> &'static Server {
             .enable_all()
             .build()
             .unwrap();
-        let ports = "ports { http = -1 dns = -1 grpc = -1 grpc_tls = -1 server = 18307 serf_lan = 18308 serf_wan = -1 }";
+        let ports = "ports { http = -1 dns = -1 grpc = -1 grpc_tls = -1 server = 18307 serf_lan = 18308 serf_wan = 18309 }";
         let args = ["-dev", "-node", "server", "-hcl", ports].map(str::to_owned);
         let flags = lictor_config::parse_agent_flags(args).unwrap();
         let loader = Loader::new(flags);

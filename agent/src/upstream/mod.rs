@@ -57,6 +57,11 @@ pub trait Servers: Send + Sync + 'static {
     /// Takes over another configuration.
     fn configure(&self, _: &Config) {}
 
+    /// The lowest version of a server, `(major, minor)`; nothing while none is known.
+    fn oldest(&self) -> Option<(u32, u32)> {
+        None
+    }
+
     /// Follows what gossip says of them, until the agent ends.
     async fn follow(&self, _: Arc<Shared>) {}
 }
@@ -109,7 +114,7 @@ impl Upstream {
 
     /// The servers that gossip knows, asked as this configuration says.
     pub fn routed(config: &Config) -> Upstream {
-        let servers = Arc::new(servers::Routed::new(config));
+        let servers = Arc::new(servers::Routed::of(config));
         Upstream::new(servers, Str::from(config.datacenter.as_str()))
     }
 
@@ -247,7 +252,10 @@ impl Upstream {
 
     /// Makes a session and returns its id, which the servers choose.
     pub async fn create_session(&self, session: &Session) -> Result<Str, WriteError> {
-        let request = SessionRequest::create(&self.inner.datacenter, session);
+        let mut request = SessionRequest::create(&self.inner.datacenter, session);
+        if self.inner.servers.oldest().is_some_and(|v| v < (1, 7)) {
+            request.session = request.session.for_servers_before_1_7();
+        }
         self.call("Session.Apply", &request, Kind::Write).await
     }
 

@@ -3,12 +3,12 @@
 use super::{Kind, Servers};
 use crate::agent::Shared;
 use crate::members;
-use crate::servers::Standing;
+use crate::servers::{ServerMember, Standing};
 use crate::store::WriteError;
 use bytes::Bytes;
 use lictor_config::Config;
 use lictor_rpc::{CallError, ClientLimits, Dial, Pool, RouteError, Router, RouterSettings, Server};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The servers of the own datacenter. They are nobody until [`follow`] runs.
@@ -16,6 +16,7 @@ pub struct Routed {
     router: Arc<Router>,
     /// How long a call is tried again.
     hold: Duration,
+    oldest: Mutex<Option<(u32, u32)>>,
 }
 
 /// What decides how servers are asked.
@@ -29,12 +30,18 @@ fn settings(config: &Config) -> RouterSettings {
 
 impl Routed {
     /// Asks as this configuration says.
-    pub fn new(config: &Config) -> Routed {
+    pub fn of(config: &Config) -> Routed {
+        let hold = config.performance.rpc_hold_timeout.to_std();
+        Routed::new(settings(config), hold)
+    }
+
+    fn new(settings: RouterSettings, hold: Duration) -> Routed {
         let pool = Arc::new(Pool::new(Dial::new(None), ClientLimits::default()));
         let random = Arc::new(crate::random::next);
         Routed {
-            router: Arc::new(Router::new(pool, settings(config), random)),
-            hold: config.performance.rpc_hold_timeout.to_std(),
+            router: Arc::new(Router::new(pool, settings, random)),
+            hold,
+            oldest: Mutex::new(None),
         }
     }
 }
@@ -66,37 +73,105 @@ impl Servers for Routed {
         self.router.set(settings(config));
     }
 
+    fn oldest(&self) -> Option<(u32, u32)> {
+        *self.oldest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn follow(&self, shared: Arc<Shared>) {
         let nodes = || shared.gossip.lan_members().len();
-        tokio::join!(self.router.run(nodes), follow(&shared, &self.router));
+        let members = async {
+            let mut changed = shared.gossip.changed();
+            loop {
+                changed.mark_unchanged();
+                self.take(&members::servers(&shared));
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::join!(self.router.run(nodes), members);
     }
 }
 
-/// Asks those servers that take part in gossip, for as long as they do.
-async fn follow(shared: &Shared, router: &Router) {
-    let mut changed = shared.gossip.changed();
-    loop {
-        changed.mark_unchanged();
-        let servers = members::servers(shared)
-            .into_iter()
-            // One that is saying goodbye still answers.
-            .filter(|s| matches!(s.standing, Standing::Alive | Standing::Leaving))
+impl Routed {
+    /// Asks those servers that take part in gossip, from now on.
+    fn take(&self, known: &[ServerMember]) {
+        // One that is saying goodbye still answers.
+        let asked = |s: &&ServerMember| matches!(s.standing, Standing::Alive | Standing::Leaving);
+        let known: Vec<&ServerMember> = known.iter().filter(asked).collect();
+        let servers: Vec<Server> = known
+            .iter()
             .map(|s| Server {
                 name: s.name.to_string(),
                 addr: s.rpc,
-            });
-        let servers: Vec<Server> = servers.collect();
-        let before = router.servers();
+            })
+            .collect();
+        let before = self.router.servers();
         for server in servers.iter().filter(|s| !before.contains(s)) {
             tracing::info!(target: "agent.client", server = %server.name, address = %server.addr, "adding server");
         }
         for server in before.iter().filter(|s| !servers.contains(s)) {
             tracing::info!(target: "agent.client", server = %server.name, address = %server.addr, "removing server");
-            router.pool().forget(server.addr);
+            self.router.pool().forget(server.addr);
         }
-        router.set_servers(servers);
-        if changed.changed().await.is_err() {
-            return;
-        }
+        self.router.set_servers(servers);
+        let oldest = known.iter().filter_map(|s| version(&s.build)).min();
+        *self.oldest.lock().unwrap_or_else(PoisonError::into_inner) = oldest;
+    }
+}
+
+/// Major and minor of `d.d.d`.
+fn version(build: &str) -> Option<(u32, u32)> {
+    let mut parts = build.split('.').map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::servers::OWN_TAG;
+    use std::collections::BTreeMap;
+    use std::net::SocketAddr;
+
+    fn server(n: u8, build: &str, standing: Standing) -> ServerMember {
+        let tags: BTreeMap<String, String> = [
+            ("role", "consul"),
+            ("port", "8300"),
+            ("vsn", "2"),
+            ("build", build),
+            ("dc", "dc1"),
+            (OWN_TAG, "1"),
+        ]
+        .into_iter()
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect();
+        let at = SocketAddr::from(([10, 0, 0, n], 8301));
+        ServerMember::of(&format!("s{n}"), at, &tags, standing).unwrap()
+    }
+
+    #[tokio::test]
+    async fn servers_are_asked_while_they_take_part() {
+        let routed = Routed::new(RouterSettings::default(), Duration::from_secs(7));
+        assert_eq!(routed.oldest(), None);
+        routed.take(&[
+            server(1, "1.21.0:x", Standing::Alive),
+            server(2, "1.6.9:x", Standing::Leaving),
+            server(3, "1.4.4:x", Standing::Failed),
+            server(4, "1.4.4:x", Standing::Left),
+        ]);
+        let mut names: Vec<String> = routed
+            .router
+            .servers()
+            .into_iter()
+            .map(|s| s.name)
+            .collect();
+        names.sort();
+        assert_eq!(names, ["s1", "s2"]);
+        assert_eq!(routed.oldest(), Some((1, 6)));
+        routed.take(&[]);
+        let none = routed
+            .call("Status.Ping", vec![0x80], Kind::Read, Duration::ZERO)
+            .await;
+        assert_eq!(none, Err(WriteError::NoServers));
     }
 }

@@ -2,7 +2,10 @@
 //! reader of JSON takes, ours takes too.
 #![no_main]
 
-use lictor_config::{Format, Source, json, load, parse_agent_flags, read_definitions};
+#[path = "shared/config.rs"]
+mod config;
+
+use lictor_config::{Format, json};
 
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     let tree = json::parse(text);
@@ -11,16 +14,5 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     {
         panic!("refused: {error}");
     }
-    let source = Source::new("fuzz.json", Format::Json, text);
-    let read = lictor_config::read(&source, &mut Vec::new());
-    let blank = text.iter().all(u8::is_ascii_whitespace);
-    assert!(
-        blank || tree.is_ok() || read.is_err(),
-        "read what cannot be parsed"
-    );
-    if read.is_ok() {
-        let _ = read_definitions(&source);
-        let flags = parse_agent_flags(["-dev"]).expect("a flag");
-        let _ = load(&flags, vec![source], std::iter::empty(), &[], "host");
-    }
+    config::whole("fuzz.json", Format::Json, text, tree.is_ok());
 });

@@ -3,7 +3,8 @@
 
 use lictor_wire::gojson::{self, Mode};
 use lictor_wire::{
-    CheckRequest, DeregisterRequest, RegisterRequest, ServiceRequest, SessionRequest,
+    CheckRequest, CheckUpdateRequest, CoordinateUpdateRequest, DeregisterRequest, RegisterRequest,
+    ServiceRequest, SessionRequest,
 };
 use serde_json::Value;
 
@@ -33,5 +34,7 @@ libfuzzer_sys::fuzz_target!(|body: &[u8]| {
     read::<DeregisterRequest>(body);
     read::<ServiceRequest>(body);
     read::<CheckRequest>(body);
+    read::<CheckUpdateRequest>(body);
+    read::<CoordinateUpdateRequest>(body);
     read::<SessionRequest>(body);
 });

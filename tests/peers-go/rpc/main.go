@@ -3,6 +3,7 @@
 //
 //	rpc client ADDR        calls the methods of our test server; prints "ok", exits 1 on the first difference
 //	rpc serve              listens on loopback, prints the address, serves until its input ends
+//	rpc record DIR         lets both talk with each other and keeps what they said: client.bin, server.bin
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"net"
 	"net/rpc"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -166,10 +168,15 @@ type Status struct{}
 
 func (Status) Ping(_ struct{}, _ *struct{}) error { return nil }
 
-func serve() {
+func newServer() *rpc.Server {
 	server := rpc.NewServer()
 	check(server.Register(&Test{make(chan struct{})}) == nil, "register")
 	check(server.Register(Status{}) == nil, "register")
+	return server
+}
+
+func serve() {
+	server := newServer()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err == nil, "listen: %v", err)
 	fmt.Println(listener.Addr())
@@ -180,33 +187,85 @@ func serve() {
 	for {
 		conn, err := listener.Accept()
 		check(err == nil, "accept: %v", err)
-		go func() {
-			defer conn.Close()
-			first := make([]byte, 1)
-			if _, err := io.ReadFull(conn, first); err != nil || first[0] != 4 {
-				return
+		go serveConn(server, conn)
+	}
+}
+
+func serveConn(server *rpc.Server, conn net.Conn) {
+	defer conn.Close()
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(conn, first); err != nil || first[0] != 4 {
+		return
+	}
+	config := yamux.DefaultConfig()
+	config.LogOutput = os.Stderr
+	session, err := yamux.Server(conn, config)
+	check(err == nil, "session: %v", err)
+	for {
+		stream, err := session.Accept()
+		if err != nil {
+			if err != io.EOF && !strings.Contains(err.Error(), "closed") {
+				log.Printf("session: %v", err)
 			}
-			config := yamux.DefaultConfig()
-			config.LogOutput = os.Stderr
-			session, err := yamux.Server(conn, config)
-			check(err == nil, "session: %v", err)
-			for {
-				stream, err := session.Accept()
-				if err != nil {
-					if err != io.EOF && !strings.Contains(err.Error(), "closed") {
-						log.Printf("session: %v", err)
-					}
-					return
-				}
-				go func() {
-					requests := msgpackrpc.NewCodecFromHandle(true, true, stream, handle)
-					defer requests.Close()
-					for server.ServeRequest(requests) == nil {
-					}
-				}()
+			return
+		}
+		go func() {
+			requests := msgpackrpc.NewCodecFromHandle(true, true, stream, handle)
+			defer requests.Close()
+			for server.ServeRequest(requests) == nil {
 			}
 		}()
 	}
+}
+
+// heard keeps what is read from a connection.
+type heard struct {
+	net.Conn
+	file *os.File
+}
+
+func (h heard) Read(b []byte) (int, error) {
+	n, err := h.Conn.Read(b)
+	_, _ = h.file.Write(b[:n])
+	return n, err
+}
+
+func record(dir string) {
+	file := func(name string) *os.File {
+		f, err := os.Create(filepath.Join(dir, name))
+		check(err == nil, "%v", err)
+		return f
+	}
+	near, far := net.Pipe()
+	go serveConn(newServer(), heard{far, file("client.bin")})
+	conn := heard{near, file("server.bin")}
+	_, err := conn.Write([]byte{4})
+	check(err == nil, "first byte: %v", err)
+	config := yamux.DefaultConfig()
+	config.LogOutput = io.Discard
+	session, err := yamux.Client(conn, config)
+	check(err == nil, "session: %v", err)
+	_, err = session.Ping()
+	check(err == nil, "ping: %v", err)
+	var empty struct{}
+	check(call(session, "Status.Ping", empty, &empty) == nil, "ping")
+	var text string
+	check(call(session, "Test.Echo", strings.Repeat("long ", 60), &text) == nil, "echo")
+	for _, method := range []string{"Test.Fail", "Test.Nope", "Nope.Nope", "NoDot"} {
+		check(call(session, method, "Permission denied", &empty) != nil, "%s: no error", method)
+	}
+	stream, err := session.OpenStream()
+	check(err == nil, "stream: %v", err)
+	one := rpc.NewClientWithCodec(msgpackrpc.NewCodecFromHandle(true, true, stream, handle))
+	for _, text := range []string{"one", "two", "three"} {
+		check(one.Call("Test.Echo", text, &text) == nil, "echo")
+	}
+	one.Close()
+	for session.NumStreams() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	check(session.GoAway() == nil, "go away")
+	time.Sleep(100 * time.Millisecond)
 }
 
 func main() {
@@ -216,7 +275,9 @@ func main() {
 		client(os.Args[2])
 	case len(os.Args) == 2 && os.Args[1] == "serve":
 		serve()
+	case len(os.Args) == 3 && os.Args[1] == "record":
+		record(os.Args[2])
 	default:
-		log.Fatal("usage: rpc client ADDR | rpc serve")
+		log.Fatal("usage: rpc client ADDR | rpc serve | rpc record DIR")
 	}
 }

@@ -1,7 +1,7 @@
 //! Programs of other people as users of the agent. Each is the real one, from Debian or PyPI; where
 //! it is missing the test fails and says what to install.
 
-mod container;
+mod agent;
 mod dnsmasq;
 mod patroni;
 mod process;

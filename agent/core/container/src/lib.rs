@@ -12,6 +12,7 @@
 //! An address and its port come from one source, in one type ([`Endpoint`]): a container's address
 //! can never be paired with a port of its host.
 
+mod address;
 mod check;
 mod endpoint;
 mod facts;
@@ -24,6 +25,7 @@ mod signal;
 mod stamp;
 mod world;
 
+pub use address::{AddressFacts, Decision, Nic, Place, Rejected, choose_address};
 pub use endpoint::{Endpoint, Rule};
 pub use facts::{Deregister, Filter, HostAddress, Mode, Settings, Surroundings};
 pub use inspect::{

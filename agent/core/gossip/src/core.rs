@@ -200,6 +200,8 @@ impl Core {
             self.serf.notice_sent(now, &sent);
             let Some(effect) = self.serf.effects.pop_front() else {
                 self.serf.arm(now);
+                let above = crate::memberlist::Delegate::has_broadcasts(&self.serf);
+                self.memberlist.stir(now, above);
                 return;
             };
             match effect {

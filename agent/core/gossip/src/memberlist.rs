@@ -84,6 +84,8 @@ pub trait Delegate {
     fn conflict(&mut self, now: Time, known: &Node, other: &Alive);
     /// A user message, by packet or stream.
     fn user_message(&mut self, now: Time, message: &[u8]);
+    /// Whether there are messages to gossip.
+    fn has_broadcasts(&self) -> bool;
     /// Messages to gossip, each to be counted with its length and `overhead`.
     fn broadcasts(
         &mut self,
@@ -231,6 +233,8 @@ pub struct Memberlist {
     relays: BTreeMap<u32, Relay>,
     paused: Duration,
     leaving: bool,
+    /// There is nothing to gossip: the next message begins the rounds anew.
+    quiet: bool,
     /// Counted for the operator.
     pub counters: Counters,
 }
@@ -257,6 +261,7 @@ impl Memberlist {
             relays: BTreeMap::new(),
             paused: Duration::ZERO,
             leaving: false,
+            quiet: false,
             counters: Counters::default(),
         }
     }
@@ -289,6 +294,7 @@ impl Memberlist {
     fn begin_beats(&mut self, now: Time) {
         self.timers
             .retain(|timer| !matches!(timer, Timer::Probe | Timer::Gossip | Timer::PushPull));
+        self.quiet = false;
         let (config, rng) = (&self.config, &mut self.rng);
         // A random first beat: members that start together shall not act together.
         self.timers
@@ -300,6 +306,16 @@ impl Memberlist {
                 now + rng.part_of(config.push_pull_interval),
                 Timer::PushPull,
             );
+        }
+    }
+
+    /// Gossips again if there is something to say: here, or `above` in the delegate.
+    pub fn stir(&mut self, now: Time, above: bool) {
+        if self.quiet && !self.alone() && (above || !self.queue.is_empty()) {
+            self.quiet = false;
+            // As long as a message waits for the round of a member that never rests.
+            let wait = self.rng.part_of(self.config.gossip_interval);
+            self.timers.set(now + wait, Timer::Gossip);
         }
     }
 
@@ -404,6 +420,7 @@ impl Memberlist {
                 Timer::Stream(id) => self.stream_timeout(d, now, id),
             }
         }
+        self.stir(now, false);
     }
 
     /// A process that was stopped heard nothing, and must not judge others by what it did not hear:
@@ -453,6 +470,7 @@ impl Memberlist {
                 self.reject(d, from, error);
             }
         }
+        self.stir(now, false);
     }
 
     fn reject(&mut self, d: &mut dyn Delegate, from: SocketAddr, error: PacketError) {

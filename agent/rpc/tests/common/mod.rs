@@ -61,7 +61,10 @@ impl Service for Methods {
                     .text()
                     .map_err(|e| e.to_string())?
                     .to_owned()),
-                other => Err(format!("rpc: can't find method {other}")),
+                other if other.starts_with("Test.") => {
+                    Err(format!("rpc: can't find method {other}"))
+                }
+                other => Err(format!("rpc: can't find service {other}")),
             }
         })
     }

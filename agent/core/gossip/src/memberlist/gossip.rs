@@ -88,6 +88,10 @@ impl Memberlist {
     }
 
     pub(super) fn gossip_tick(&mut self, d: &mut dyn Delegate, now: Time) {
+        self.quiet = self.queue.is_empty() && !d.has_broadcasts();
+        if self.quiet {
+            return;
+        }
         self.timers
             .set(now + self.config.gossip_interval, Timer::Gossip);
         let config = &self.config;

@@ -55,6 +55,9 @@ impl Delegate for Stub {
     fn user_message(&mut self, _: Time, message: &[u8]) {
         self.user.push(message.to_vec());
     }
+    fn has_broadcasts(&self) -> bool {
+        false
+    }
     fn broadcasts(&mut self, _: usize, _: &mut usize, _: usize, _: &mut Vec<Arc<[u8]>>) {}
     fn local_state(&mut self) -> Vec<u8> {
         b"state".to_vec()

@@ -195,6 +195,12 @@ impl Delegate for Serf {
         }
     }
 
+    fn has_broadcasts(&self) -> bool {
+        !(self.intent_queue.is_empty()
+            && self.query_queue.is_empty()
+            && self.event_queue.is_empty())
+    }
+
     fn broadcasts(
         &mut self,
         overhead: usize,

@@ -1,80 +1,10 @@
 //! The static programs in a container that holds nothing else, on a real Docker daemon.
 
+use crate::engine::{Container, DEMO_IMAGE, IMAGE, docker, image};
 use lictor_client::{Client, ClientConfig};
-use lictor_tests::{
-    Folder, Output, Question, demo_binary, free_port, lictor_binary, peer, run, until_for,
-    workspace,
-};
+use lictor_tests::{Question, demo_binary, free_port, lictor_binary, until_for};
 use std::net::SocketAddr;
 use std::time::Duration;
-
-const IMAGE: &str = "lictor:test";
-
-async fn docker(args: &[&str]) -> Output {
-    let host = std::env::var("DOCKER_HOST").unwrap_or_default();
-    let env: &[(&str, &str)] = if host.is_empty() {
-        &[]
-    } else {
-        &[("DOCKER_HOST", &host)]
-    };
-    run(
-        &peer("docker", "docker.io"),
-        args,
-        env,
-        "",
-        Duration::from_secs(120),
-    )
-    .await
-}
-
-/// Builds the image from the programs under test, as docker/Dockerfile.host says.
-async fn image() {
-    let info = docker(&["version"]).await;
-    assert_eq!(
-        info.code,
-        0,
-        "no Docker daemon, and this test needs one (tests/run starts it): {}",
-        info.all()
-    );
-    let folder = Folder::new();
-    for (name, path) in [("lictor", lictor_binary()), ("lictor-demo", demo_binary())] {
-        std::fs::copy(path, folder.join(name)).expect("a copy of the program");
-    }
-    let file = workspace()
-        .join("docker/Dockerfile.host")
-        .display()
-        .to_string();
-    let context = folder.path().display().to_string();
-    docker(&[
-        "build", "--quiet", "--tag", IMAGE, "--file", &file, &context,
-    ])
-    .await
-    .ok();
-}
-
-/// A container that is removed when it goes.
-struct Container(String);
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = std::process::Command::new("docker")
-                .args(["logs", &self.0])
-                .output();
-            let text = log.map(|l| {
-                String::from_utf8_lossy(&l.stdout).into_owned()
-                    + &String::from_utf8_lossy(&l.stderr)
-            });
-            eprintln!(
-                "---- the container's log ----\n{}",
-                text.unwrap_or_default()
-            );
-        }
-        let _ = std::process::Command::new("docker")
-            .args(["rm", "--force", &self.0])
-            .output();
-    }
-}
 
 #[tokio::test]
 async fn the_programs_need_nothing_beside_them() {
@@ -93,16 +23,7 @@ async fn an_image_from_scratch_runs_both_programs() {
     image().await;
     let version = docker(&["run", "--rm", IMAGE, "version"]).await.ok();
     assert!(version.stdout.contains("Lictor"), "{}", version.stdout);
-    let demo = docker(&[
-        "run",
-        "--rm",
-        "--entrypoint",
-        "/bin/lictor-demo",
-        IMAGE,
-        "-h",
-    ])
-    .await
-    .ok();
+    let demo = docker(&["run", "--rm", DEMO_IMAGE, "-h"]).await.ok();
     assert!(
         demo.stdout.starts_with("Usage: lictor-demo"),
         "{}",
@@ -182,7 +103,7 @@ async fn the_image_keeps_its_data_in_a_volume() {
     let volume = format!("lictor-test-{http}");
     let start = async || {
         let publish = format!("127.0.0.1:{http}:8500");
-        let mount = format!("{volume}:/data");
+        let mount = format!("{volume}:/consul/data");
         let args = [
             "run",
             "--detach",
@@ -198,8 +119,6 @@ async fn the_image_keeps_its_data_in_a_volume() {
             "0.0.0.0",
             "-node",
             "boxed",
-            "-data-dir",
-            "/data",
         ];
         Container(docker(&args).await.ok().stdout.trim().to_owned())
     };
@@ -239,4 +158,135 @@ async fn the_image_keeps_its_data_in_a_volume() {
     assert!(row.is_some(), "the key is lost");
     drop(second);
     docker(&["volume", "rm", &volume]).await.ok();
+}
+
+#[tokio::test]
+async fn the_first_process_drops_root_keeps_low_ports_and_forwards_signals() {
+    image().await;
+    let http = free_port();
+    let publish = format!("127.0.0.1:{http}:8500");
+    let args = [
+        "run",
+        "--detach",
+        "--publish",
+        &publish,
+        "--env",
+        "CONSUL_ALLOW_PRIVILEGED_PORTS=yes",
+        "--env",
+        "CONSUL_LOCAL_CONFIG={\"leave_on_terminate\": true, \"node_name\": \"by-variable\"}",
+        IMAGE,
+        "agent",
+        "-server",
+        "-bootstrap-expect=1",
+        "-client=0.0.0.0",
+        "-dns-port=53",
+    ];
+    let container = Container(docker(&args).await.ok().stdout.trim().to_owned());
+    let client = Client::new(ClientConfig::at(format!("127.0.0.1:{http}"))).expect("a client");
+    let name = until_for(Duration::from_secs(60), "the agent", async || {
+        client.node_name().await.ok()
+    })
+    .await;
+    assert_eq!(name, "by-variable");
+    let top = docker(&["top", &container.0, "-o", "pid,uid,args"])
+        .await
+        .ok();
+    let users: Vec<&str> = top
+        .stdout
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
+    assert_eq!(users, ["100", "100"], "{}", top.stdout);
+    docker(&["stop", &container.0]).await.ok();
+    let code = docker(&["inspect", "--format", "{{.State.ExitCode}}", &container.0])
+        .await
+        .ok();
+    assert_eq!(code.stdout.trim(), "0", "a graceful leave; 137 is a kill");
+}
+
+#[tokio::test]
+async fn only_lictor_is_run_and_the_link_is_there() {
+    image().await;
+    let sh = docker(&["run", "--rm", IMAGE, "sh", "-c", "true"]).await;
+    assert_eq!(sh.code, 127, "{}", sh.all());
+    let consul = docker(&[
+        "run",
+        "--rm",
+        "--entrypoint",
+        "/bin/consul",
+        IMAGE,
+        "version",
+    ])
+    .await
+    .ok();
+    assert!(
+        consul.stdout.starts_with("Consul v1.21"),
+        "{}",
+        consul.stdout
+    );
+    let size = docker(&["image", "inspect", "--format", "{{.Size}}", IMAGE])
+        .await
+        .ok();
+    let size: u64 = size.stdout.trim().parse().expect("a number");
+    // The programs of tests are not optimised as a whole: a released one is a third smaller.
+    assert!(size < 25_000_000, "the image has {size} bytes");
+}
+
+#[tokio::test]
+async fn in_a_bridge_a_member_needs_the_hosts_address_and_on_a_network_its_own() {
+    image().await;
+    let bridge = docker(&[
+        "run",
+        "--rm",
+        IMAGE,
+        "addresses",
+        "-retry-join=x",
+        "-data-dir=/tmp",
+    ])
+    .await;
+    assert_eq!(bridge.code, 1, "{}", bridge.all());
+    for word in ["default bridge", "-advertise", "host networking"] {
+        assert!(bridge.stdout.contains(word), "{}", bridge.all());
+    }
+    let network = format!("lictor-test-{}", free_port());
+    docker(&["network", "create", &network]).await.ok();
+    let own = docker(&[
+        "run",
+        "--rm",
+        "--network",
+        &network,
+        IMAGE,
+        "addresses",
+        "-retry-join=x",
+        "-data-dir=/tmp",
+    ])
+    .await;
+    docker(&["network", "rm", &network]).await.ok();
+    let own = own.ok();
+    assert!(
+        own.stdout.contains("a container on a user-defined network"),
+        "{}",
+        own.stdout
+    );
+    assert!(
+        own.stdout.contains(": address in the container's network"),
+        "{}",
+        own.stdout
+    );
+    let host = docker(&[
+        "run",
+        "--rm",
+        "--network",
+        "host",
+        IMAGE,
+        "addresses",
+        "-data-dir=/tmp",
+    ])
+    .await;
+    assert!(
+        host.stdout.contains("the host's network namespace"),
+        "{}",
+        host.all()
+    );
 }

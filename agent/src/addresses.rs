@@ -1,0 +1,343 @@
+//! Finds the address to tell others, where nobody set one: facts of this machine and of metadata
+//! services, decided by `lictor_container`.
+
+use lictor_config::{Config, Flags, Format, Source, given::Given, given::Item, parse_agent_flags};
+use lictor_container::{AddressFacts, Decision, Nic, Place, choose_address};
+use lictor_docker::{metadata, own};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// The decision of this process. A reload does not change it.
+static DECIDED: OnceLock<Decision> = OnceLock::new();
+
+/// The keys that settle the address.
+const SETTLING: [&str; 3] = ["advertise_addr", "advertise_addr_ipv4", "bind_addr"];
+
+/// The name of the source that a found address comes from.
+const NAME: &str = "address detection";
+
+/// The values of a key in all sources, the last one first.
+fn given<'a>(all: &'a [Given], path: &str) -> Option<(&'a str, String)> {
+    all.iter().rev().find_map(|given| {
+        let Some(Item::Text(text)) = given.item(path) else {
+            return None;
+        };
+        let from = given.origin(path).map(ToString::to_string);
+        Some((
+            text.as_str(),
+            format!("{path} of {}", from.unwrap_or_default()),
+        ))
+    })
+}
+
+fn everything(flags: &Flags, sources: &[Source]) -> Vec<Given> {
+    let mut all = vec![flags.lists.clone()];
+    let mut unsaid = Vec::new();
+    all.extend(
+        sources
+            .iter()
+            .filter_map(|s| lictor_config::read(s, &mut unsaid).ok()),
+    );
+    all.extend(lictor_config::env::read(std::env::vars()).ok());
+    all.push(flags.scalars.clone());
+    all.extend(flags.hcl.iter().filter_map(|text| {
+        lictor_config::read(
+            &Source::new("-hcl", Format::Hcl, text.as_bytes()),
+            &mut unsaid,
+        )
+        .ok()
+    }));
+    all
+}
+
+/// Whether an address was set, so that there is nothing to find.
+fn settled(all: &[Given]) -> bool {
+    SETTLING
+        .iter()
+        .any(|key| given(all, key).is_some_and(|(text, _)| !text.is_empty() && text != "0.0.0.0"))
+}
+
+/// The address as a source of configuration, to be laid below all others, where it has to be found
+/// and Consul's rule (the only private IPv4 address of the host) does not settle it.
+///
+/// # Errors
+/// What is missing, where the agent could not be reached by those it is to join.
+pub fn found(flags: &Flags, sources: &[Source]) -> Result<Option<Source>, String> {
+    if flags.dev {
+        return Ok(None);
+    }
+    let all = everything(flags, sources);
+    if settled(&all) {
+        return Ok(None);
+    }
+    let decision = DECIDED.get_or_init(|| choose_address(&facts()));
+    let by_consuls_rule = decision.place == Place::Host && private_addresses() == 1;
+    match &decision.chosen {
+        Ok((address, rule)) if !by_consuls_rule || rule.contains("EC2") => {
+            let text = format!("advertise_addr = \"{address}\"");
+            Ok(Some(Source::new(NAME, Format::Hcl, text.as_bytes())))
+        }
+        Err(why) if decision.place == Place::Bridge && has_others(&all) => Err(why.clone()),
+        _ => Ok(None),
+    }
+}
+
+/// Whether the agent is to work with others.
+fn has_others(all: &[Given]) -> bool {
+    all.iter().any(|given| {
+        let joins = [
+            "retry_join",
+            "start_join",
+            "retry_join_wan",
+            "start_join_wan",
+        ];
+        let list = |path: &&str| matches!(given.item(path), Some(Item::List(l)) if !l.is_empty());
+        joins.iter().any(list)
+            || matches!(given.item("bootstrap_expect"), Some(Item::Int(n)) if *n > 1)
+    })
+}
+
+fn private_addresses() -> usize {
+    let all = lictor_host::interfaces().unwrap_or_default();
+    let addresses = all.iter().flat_map(|i| &i.addresses);
+    addresses
+        .filter(|(a, _)| matches!(a, IpAddr::V4(v4) if v4.is_private()))
+        .count()
+}
+
+/// Tells the log how the address was found.
+pub fn log(config: &Config) {
+    let Some(decision) = DECIDED.get() else {
+        return;
+    };
+    let rule = match &decision.chosen {
+        Ok((address, rule)) if *address == config.advertise.lan => rule.as_str(),
+        _ => "the only private address",
+    };
+    let rejected: Vec<String> = decision
+        .rejected
+        .iter()
+        .filter(|r| r.address != config.advertise.lan)
+        .map(|r| format!("{} ({}: {})", r.address, r.of, r.why))
+        .collect();
+    tracing::info!(target: "agent", address = %config.advertise.lan, rule, place = %decision.place, rejected = %rejected.join(", "), "advertise address found");
+}
+
+/// What is known of this machine.
+fn facts() -> AddressFacts {
+    let line = |nic: &str, file: &str| {
+        let text = std::fs::read_to_string(format!("/sys/class/net/{nic}/{file}"));
+        text.map(|t| t.trim().to_owned()).unwrap_or_default()
+    };
+    let nics = lictor_host::interfaces().unwrap_or_default();
+    let nics: Vec<Nic> = nics
+        .into_iter()
+        .map(|i| Nic {
+            addresses: i.addresses.iter().map(|(address, _)| *address).collect(),
+            paired: line(&i.name, "iflink") != line(&i.name, "ifindex"),
+            name: i.name,
+        })
+        .collect();
+    let (ec2, task) = ask_cloud();
+    AddressFacts {
+        given: None,
+        nics,
+        route: lictor_host::default_route_sources(),
+        in_container: own::container_id().is_some()
+            || ["/.dockerenv", "/run/.containerenv"]
+                .iter()
+                .any(|p| Path::new(p).exists()),
+        resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        ec2,
+        task,
+    }
+}
+
+type Ec2Answer = Option<Result<IpAddr, String>>;
+type TaskAnswer = Option<(String, Vec<IpAddr>)>;
+
+/// Asks the metadata services that there should be. A machine that is none of AWS asks nobody.
+fn ask_cloud() -> (Ec2Answer, TaskAnswer) {
+    let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let task = var("ECS_CONTAINER_METADATA_URI_V4");
+    let endpoint = var("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+    let amazon = ["sys_vendor", "bios_vendor"].iter().any(|file| {
+        std::fs::read_to_string(format!("/sys/class/dmi/id/{file}"))
+            .is_ok_and(|text| text.starts_with("Amazon EC2"))
+    });
+    let disabled = var("AWS_EC2_METADATA_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    let ec2 = (endpoint.is_some() || amazon || task.is_some()) && !disabled;
+    if !ec2 && task.is_none() {
+        return (None, None);
+    }
+    // The configuration is read before there is a runtime, and again within one.
+    let asking = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .ok()?;
+        Some(runtime.block_on(async {
+            let task = match task {
+                Some(uri) => own_task(&uri).await,
+                None => None,
+            };
+            let at = endpoint.map_or_else(|| metadata::EC2.parse().ok(), |url| socket(&url));
+            let ec2 = match at {
+                Some(at) if ec2 => Some(match metadata::Ec2::session(at).await {
+                    Ok(mut session) => session.local_ipv4().await,
+                    Err(error) => Err(error),
+                }),
+                _ => None,
+            };
+            (ec2, task)
+        }))
+    });
+    asking.join().ok().flatten().unwrap_or((None, None))
+}
+
+/// The socket of an `http://host[:port]/...` URL.
+fn socket(url: &str) -> Option<SocketAddr> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let at = rest.split('/').next()?;
+    if let Ok(at) = at.parse() {
+        return Some(at);
+    }
+    match at.parse::<IpAddr>() {
+        Ok(ip) => Some(SocketAddr::new(ip, 80)),
+        Err(_) if at.contains(':') => at.to_socket_addrs().ok()?.next(),
+        Err(_) => (at, 80).to_socket_addrs().ok()?.next(),
+    }
+}
+
+async fn own_task(uri: &str) -> TaskAnswer {
+    let path = uri
+        .split_once("://")
+        .and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
+    let limit = Duration::from_secs(2);
+    let answer = metadata::ask(socket(uri)?, "GET", path.unwrap_or("/"), &[], limit).await;
+    answer
+        .ok()
+        .and_then(|answer| metadata::own_task(&answer.body))
+}
+
+/// `lictor addresses`: shows which address an agent with these flags would tell others, and why.
+pub fn run(args: &[String], program: &str) -> i32 {
+    let flags = match parse_agent_flags(args) {
+        Ok(flags) => flags,
+        Err(lictor_config::FlagError::Help) => {
+            println!(
+                "Usage: {program} addresses [options of agent]\n\n  Shows which address an agent would tell others, and why; starts none.\n\n{}",
+                lictor_config::flags::help(program)
+            );
+            return 0;
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            return 1;
+        }
+    };
+    let loader = crate::load::Loader::new(flags);
+    let (flags, sources) = match loader.sources() {
+        Ok(read) => read,
+        Err(text) => {
+            eprintln!("{text}");
+            return 1;
+        }
+    };
+    let all = everything(flags, &sources);
+    let mut facts = facts();
+    let loaded = loader.load();
+    if settled(&all) || flags.dev {
+        let set = SETTLING.iter().find_map(|key| given(&all, key));
+        let from = set.map_or_else(|| "development mode".to_owned(), |(_, from)| from);
+        facts.given = loaded.as_ref().ok().map(|l| (l.config.advertise.lan, from));
+    }
+    let decision = choose_address(&facts);
+    println!("Place      {}", decision.place);
+    let code = match (&decision.chosen, &loaded) {
+        (_, Err(text)) => {
+            println!("Advertise  none: {text}");
+            1
+        }
+        (Ok((address, rule)), Ok(l)) if *address == l.config.advertise.lan => {
+            println!("Advertise  {address}: {rule}");
+            0
+        }
+        (_, Ok(l)) => {
+            println!(
+                "Advertise  {}: the only private address",
+                l.config.advertise.lan
+            );
+            0
+        }
+    };
+    if let Ok(l) = &loaded {
+        let clients: Vec<String> = l
+            .config
+            .client_addrs
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        println!("Bind       {}", l.config.bind_addr);
+        println!("Client     {}", clients.join(" "));
+    }
+    let chosen = loaded.ok().map(|l| l.config.advertise.lan);
+    for r in decision
+        .rejected
+        .iter()
+        .filter(|r| Some(r.address) != chosen)
+    {
+        println!("Rejected   {} ({}): {}", r.address, r.of, r.why);
+    }
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(words: &[&str]) -> Flags {
+        parse_agent_flags(words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn what_is_set_is_not_looked_for() {
+        let file = |text: &str| [Source::new("a.hcl", Format::Hcl, text.as_bytes())];
+        assert!(settled(&everything(&flags(&["-bind=10.0.0.1"]), &[])));
+        assert!(settled(&everything(
+            &flags(&[]),
+            &file("advertise_addr = \"10.0.0.1\"")
+        )));
+        assert!(settled(&everything(
+            &flags(&["-hcl", "bind_addr = \"10.0.0.1\""]),
+            &[]
+        )));
+        assert!(!settled(&everything(
+            &flags(&["-bind=0.0.0.0"]),
+            &file("server = true")
+        )));
+        assert_eq!(found(&flags(&["-dev"]), &[]), Ok(None));
+        assert_eq!(found(&flags(&["-advertise=10.0.0.1"]), &[]), Ok(None));
+    }
+
+    #[test]
+    fn others_are_those_to_join_or_to_wait_for() {
+        let all = |words: &[&str]| everything(&flags(words), &[]);
+        assert!(has_others(&all(&["-retry-join=a"])));
+        assert!(has_others(&all(&["-server", "-bootstrap-expect=3"])));
+        assert!(!has_others(&all(&["-server", "-bootstrap-expect=1"])));
+    }
+
+    #[test]
+    fn urls_have_sockets() {
+        for (url, at) in [
+            ("http://169.254.169.254", "169.254.169.254:80"),
+            ("http://127.0.0.1:1338/x", "127.0.0.1:1338"),
+            ("http://[fd00:ec2::254]:80", "[fd00:ec2::254]:80"),
+        ] {
+            assert_eq!(socket(url).unwrap().to_string(), at);
+        }
+    }
+}

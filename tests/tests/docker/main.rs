@@ -1,0 +1,6 @@
+//! Containers: their registration, the checks inside them, and our own image, on a real Docker
+//! daemon.
+
+mod containers;
+mod engine;
+mod image;
