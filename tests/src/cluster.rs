@@ -313,12 +313,13 @@ impl Cluster {
             };
             leaders.insert(leader);
             let alive = alive(member).await;
-            if !names.iter().all(|n| alive.contains(*n)) {
-                return Some(format!("{name} sees as alive only {alive:?}"));
+            if let Some(missed) = names.iter().find(|n| !alive.contains(**n)) {
+                let state = standing(member, missed).await;
+                return Some(format!("{name} sees {missed} as {state}"));
             }
             let healthy = healthy(member).await;
-            if !names.iter().all(|n| healthy.contains(*n)) {
-                return Some(format!("{name} reads as healthy only {healthy:?}"));
+            if let Some(missed) = names.iter().find(|n| !healthy.contains(**n)) {
+                return Some(format!("{name} does not read {missed} as healthy"));
             }
         }
         let known = |l: &String| self.servers.iter().any(|s| s.up && s.rpc() == *l);
@@ -361,6 +362,26 @@ pub async fn alive(member: &Member) -> BTreeSet<String> {
     alive
         .filter_map(|r| Some(r["Name"].as_str()?.to_owned()))
         .collect()
+}
+
+/// How a member stands with an agent, as Serf's number says.
+async fn standing(member: &Member, of: &str) -> String {
+    let Some(reply) = member.ask("/v1/agent/members").await else {
+        return "nothing: it does not answer".to_owned();
+    };
+    let rows = reply.json.as_array().into_iter().flatten();
+    let status = rows
+        .filter(|r| r["Name"] == of)
+        .map(|r| r["Status"].clone());
+    match status.map(|s| s.as_u64().unwrap_or(0)).next() {
+        None => "no member".to_owned(),
+        Some(0) => "none".to_owned(),
+        Some(1) => "alive".to_owned(),
+        Some(2) => "leaving".to_owned(),
+        Some(3) => "left".to_owned(),
+        Some(4) => "failed".to_owned(),
+        Some(n) => format!("{n}"),
+    }
 }
 
 /// The nodes of the catalog whose serfHealth passes.

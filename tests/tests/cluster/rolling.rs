@@ -2,9 +2,12 @@
 //! and notice nothing.
 
 use lictor_tests::cluster::{Cluster, Plan};
-use lictor_tests::load::{Load, Running};
+use lictor_tests::load::{History, Load, Running};
 use lictor_tests::{json, until_for};
 use std::time::Duration;
+
+/// Callers of client agents that write all the time.
+const WRITERS: usize = 9;
 
 fn writers(cluster: &Cluster, count: usize) -> Running {
     let clients = Cluster::clients_of(&cluster.clients, count);
@@ -16,31 +19,36 @@ fn writers(cluster: &Cluster, count: usize) -> Running {
     load.start(clients)
 }
 
-async fn finish(load: Running) {
+async fn finish(load: Running) -> History {
     load.progress(50).await;
     let history = load.stop().await;
     let (gap, at) = history.longest_gap();
     println!(
-        "{} writes, the slowest {:?}, longest time without one {gap:?} at {at:?}",
+        "{} writes, {} failed, the slowest {:?}, longest time without one {gap:?} at {at:?}",
         history.acknowledged(),
+        history.complaints.len(),
         history.slowest()
     );
-    history.is_without_failure();
     history.is_linearizable();
+    history
 }
 
 /// Each server ends by a signal, as for an upgrade, and starts again.
 #[tokio::test]
 #[ignore = "takes a minute"]
 async fn a_rolling_restart_fails_no_write() {
-    restart(false).await;
+    restart(false).await.is_without_failure();
 }
 
-/// Each server is killed and starts again.
+/// Each server is killed and starts again. Whether a write that was on its way into a killed
+/// leader has happened nobody knows, and an agent that tried it again could make it twice: those
+/// fail, at most one of each writer and killed server, and no other.
 #[tokio::test]
 #[ignore = "takes a minute"]
-async fn a_rolling_kill_fails_no_write() {
-    restart(true).await;
+async fn a_rolling_kill_fails_only_what_was_under_way() {
+    let history = restart(true).await;
+    let failed = history.complaints.len();
+    assert!(failed <= WRITERS * 3, "{:#?}", history.complaints);
 }
 
 /// The short form, in every run: the leader alone restarts.
@@ -51,18 +59,18 @@ async fn a_restarted_leader_fails_no_write() {
     load.progress(50).await;
     let leader = cluster.leader().await;
     replace_process(&mut cluster, leader, false).await;
-    finish(load).await;
+    finish(load).await.is_without_failure();
 }
 
-async fn restart(kill: bool) {
+async fn restart(kill: bool) -> History {
     let mut cluster = Plan::servers(3).clients(3).start().await;
-    let load = writers(&cluster, 9);
+    let load = writers(&cluster, WRITERS);
     load.progress(50).await;
     for server in 0..3 {
         replace_process(&mut cluster, server, kill).await;
         load.progress(20).await;
     }
-    finish(load).await;
+    finish(load).await
 }
 
 async fn replace_process(cluster: &mut Cluster, server: usize, kill: bool) {
@@ -88,7 +96,7 @@ async fn a_rolling_replacement_fails_no_write() {
         .config(json!({"autopilot": {"server_stabilization_time": "1s"}}))
         .start()
         .await;
-    let load = writers(&cluster, 9);
+    let load = writers(&cluster, WRITERS);
     load.progress(50).await;
     for _ in 0..3 {
         let new = cluster.add_server();
@@ -103,7 +111,7 @@ async fn a_rolling_replacement_fails_no_write() {
         voter(&cluster, &old.name, false).await;
         load.progress(20).await;
     }
-    finish(load).await;
+    finish(load).await.is_without_failure();
 }
 
 async fn voter(cluster: &Cluster, name: &str, wanted: bool) {
