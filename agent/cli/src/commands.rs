@@ -121,7 +121,8 @@ which looks after it:
     Group {
         name: "operator autopilot",
         about: "Shows and changes what autopilot does",
-        long: "Autopilot takes in new servers, gives them a vote when they have proved themselves, \
+        long:
+            "Autopilot takes in new servers, gives them a vote when they have proved themselves, \
 and removes dead ones:
 
     $ {p} operator autopilot state

@@ -90,7 +90,10 @@ async fn attempt(shared: &Arc<Shared>, consensus: &Consensus, voters: &[ServerMe
         .map(info)
         .collect();
     let links = &shared.cluster.links;
-    for (server, answer) in others.iter().zip(ask_all(links, &others, &Ask::Founded).await) {
+    for (server, answer) in others
+        .iter()
+        .zip(ask_all(links, &others, &Ask::Founded).await)
+    {
         match answer {
             Ok(Answer::Founded { peers, .. }) if peers.is_empty() => {}
             Ok(Answer::Founded { .. }) => return Attempt::Exists(server.name.clone()),

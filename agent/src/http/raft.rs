@@ -14,10 +14,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// `GET /v1/operator/raft/configuration`
-pub async fn raft_configuration(
-    shared: &Arc<Shared>,
-    call: &mut Call,
-) -> Result<Reply, HttpError> {
+pub async fn raft_configuration(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     read::own_datacenter(shared, call)?;
     let found = operator::peers(shared, call.params.has("stale")).await?;
     let rows: Vec<Value> = found

@@ -24,5 +24,10 @@ async fn a_client_agent_in_go_is_served() {
     let address = agent.server_address().to_string();
     let env = [("HOME", home.as_str())];
     let done = run(&program, &[&address], &env, "", Duration::from_secs(60)).await;
-    assert_eq!((done.code, done.stdout.as_str()), (0, "ok\n"), "{}", done.all());
+    assert_eq!(
+        (done.code, done.stdout.as_str()),
+        (0, "ok\n"),
+        "{}",
+        done.all()
+    );
 }

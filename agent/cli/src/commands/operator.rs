@@ -18,7 +18,10 @@ fn text<'v>(value: &'v Value, key: &str) -> &'v str {
 }
 
 async fn read(client: &Client, path: &str, api: &ApiFlags) -> Result<Value, Error> {
-    client.get(path, &api.options()).await.map(|(value, _)| value)
+    client
+        .get(path, &api.options())
+        .await
+        .map(|(value, _)| value)
 }
 
 #[derive(clap::Args)]
@@ -121,7 +124,9 @@ and is still a member is taken in again.";
         };
         let (key, value) = match (self.address.as_str(), self.id.as_str()) {
             ("", "") => {
-                cx.complain("Error removing peer: an address or id is required for the peer to remove");
+                cx.complain(
+                    "Error removing peer: an address or id is required for the peer to remove",
+                );
                 return 1;
             }
             (address, "") => ("address", address),
@@ -259,7 +264,8 @@ impl Command for SetConfig {
     const NAME: &'static str = "operator autopilot set-config";
     const USAGE: &'static str = "[options]";
     const ABOUT: &'static str = "Changes the configuration of autopilot";
-    const LONG: &'static str = "Changes how autopilot looks after the servers. What is not given stays as it is.";
+    const LONG: &'static str =
+        "Changes how autopilot looks after the servers. What is not given stays as it is.";
 
     async fn run(self, args: Vec<String>, cx: &mut Cx<'_>) -> i32 {
         let client = match none_wanted(cx, &args).and_then(|()| self.api.client(cx)) {
@@ -272,14 +278,32 @@ impl Command for SetConfig {
         };
         let duration = |d: GoDuration| json!(d.to_string());
         for (key, given) in [
-            ("CleanupDeadServers", self.cleanup_dead_servers.map(Value::from)),
+            (
+                "CleanupDeadServers",
+                self.cleanup_dead_servers.map(Value::from),
+            ),
             ("MaxTrailingLogs", self.max_trailing_logs.map(Value::from)),
             ("MinQuorum", self.min_quorum.map(Value::from)),
-            ("LastContactThreshold", self.last_contact_threshold.map(duration)),
-            ("ServerStabilizationTime", self.server_stabilization_time.map(duration)),
-            ("RedundancyZoneTag", self.redundancy_zone_tag.map(Value::from)),
-            ("DisableUpgradeMigration", self.disable_upgrade_migration.map(Value::from)),
-            ("UpgradeVersionTag", self.upgrade_version_tag.map(Value::from)),
+            (
+                "LastContactThreshold",
+                self.last_contact_threshold.map(duration),
+            ),
+            (
+                "ServerStabilizationTime",
+                self.server_stabilization_time.map(duration),
+            ),
+            (
+                "RedundancyZoneTag",
+                self.redundancy_zone_tag.map(Value::from),
+            ),
+            (
+                "DisableUpgradeMigration",
+                self.disable_upgrade_migration.map(Value::from),
+            ),
+            (
+                "UpgradeVersionTag",
+                self.upgrade_version_tag.map(Value::from),
+            ),
         ] {
             if let Some(given) = given {
                 config[key] = given;
@@ -326,7 +350,10 @@ who votes, and each server by itself.";
             Err(code) => return code,
         };
         if !["pretty", "json"].contains(&self.format.as_str()) {
-            cx.complain(format_args!("Invalid format {:?}, want pretty or json", self.format));
+            cx.complain(format_args!(
+                "Invalid format {:?}, want pretty or json",
+                self.format
+            ));
             return 1;
         }
         let state = match read(&client, "/v1/operator/autopilot/state", &self.api).await {
@@ -346,10 +373,22 @@ fn pretty(state: &Value) -> String {
     let mut out = String::new();
     // Writing to a text does not fail.
     let mut line = |text: std::fmt::Arguments<'_>| _ = writeln!(out, "{text}");
-    line(format_args!("Healthy:                      {}", state["Healthy"]));
-    line(format_args!("Failure Tolerance:            {}", state["FailureTolerance"]));
-    line(format_args!("Optimistic Failure Tolerance: {}", state["OptimisticFailureTolerance"]));
-    line(format_args!("Leader:                       {}", text(state, "Leader")));
+    line(format_args!(
+        "Healthy:                      {}",
+        state["Healthy"]
+    ));
+    line(format_args!(
+        "Failure Tolerance:            {}",
+        state["FailureTolerance"]
+    ));
+    line(format_args!(
+        "Optimistic Failure Tolerance: {}",
+        state["OptimisticFailureTolerance"]
+    ));
+    line(format_args!(
+        "Leader:                       {}",
+        text(state, "Leader")
+    ));
     line(format_args!("Voters:"));
     for id in state["Voters"].as_array().into_iter().flatten() {
         line(format_args!("   {}", id.as_str().unwrap_or_default()));
@@ -358,13 +397,31 @@ fn pretty(state: &Value) -> String {
     for (id, s) in state["Servers"].as_object().into_iter().flatten() {
         line(format_args!("   {id}"));
         line(format_args!("      Name:              {}", text(s, "Name")));
-        line(format_args!("      Address:           {}", text(s, "Address")));
-        line(format_args!("      Version:           {}", text(s, "Version")));
-        line(format_args!("      Status:            {}", text(s, "Status")));
-        line(format_args!("      Node Type:         {}", text(s, "NodeType")));
-        line(format_args!("      Node Status:       {}", text(s, "NodeStatus")));
+        line(format_args!(
+            "      Address:           {}",
+            text(s, "Address")
+        ));
+        line(format_args!(
+            "      Version:           {}",
+            text(s, "Version")
+        ));
+        line(format_args!(
+            "      Status:            {}",
+            text(s, "Status")
+        ));
+        line(format_args!(
+            "      Node Type:         {}",
+            text(s, "NodeType")
+        ));
+        line(format_args!(
+            "      Node Status:       {}",
+            text(s, "NodeStatus")
+        ));
         line(format_args!("      Healthy:           {}", s["Healthy"]));
-        line(format_args!("      Last Contact:      {}", text(s, "LastContact")));
+        line(format_args!(
+            "      Last Contact:      {}",
+            text(s, "LastContact")
+        ));
         line(format_args!("      Last Term:         {}", s["LastTerm"]));
         line(format_args!("      Last Index:        {}", s["LastIndex"]));
         if let Some(meta) = s["Meta"].as_object().filter(|m| !m.is_empty()) {
@@ -407,7 +464,10 @@ s2         b   10.0.0.2:8300  follower  false  3             19            1 com
         };
         let ran = by(&["-id=a"]);
         assert_eq!(ran.lines(), ["DELETE /v1/operator/raft/peer?id=a"]);
-        assert_eq!((ran.code, ran.out.as_str()), (0, "Removed peer with id \"a\"\n"));
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (0, "Removed peer with id \"a\"\n")
+        );
         let ran = by(&["-address=10.0.0.3:8300"]);
         assert_eq!(ran.out, "Removed peer with address \"10.0.0.3:8300\"\n");
         assert_eq!((by(&[]).code, by(&["-id=a", "-address=b"]).code), (1, 1));
@@ -432,8 +492,14 @@ s2         b   10.0.0.2:8300  follower  false  3             19            1 com
             "-server-stabilization-time=2s",
         ];
         let ran = Ran::with(&words, &[ok(config), ok("true")]);
-        assert_eq!((ran.code, ran.out.as_str()), (0, "Configuration updated!\n"));
-        assert_eq!(ran.lines()[1], "PUT /v1/operator/autopilot/configuration?cas=9");
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (0, "Configuration updated!\n")
+        );
+        assert_eq!(
+            ran.lines()[1],
+            "PUT /v1/operator/autopilot/configuration?cas=9"
+        );
         let sent: serde_json::Value = serde_json::from_str(&ran.seen[1].body).unwrap();
         assert_eq!(sent["CleanupDeadServers"], false);
         assert_eq!(sent["MinQuorum"], 3);
@@ -466,8 +532,14 @@ s2         b   10.0.0.2:8300  follower  false  3             19            1 com
         ] {
             assert!(ran.out.contains(line), "{line:?} in {}", ran.out);
         }
-        let ran = Ran::with(&["operator", "autopilot", "state", "-format=json"], &[ok(state)]);
+        let ran = Ran::with(
+            &["operator", "autopilot", "state", "-format=json"],
+            &[ok(state)],
+        );
         assert!(ran.out.starts_with("{\n"));
-        assert_eq!(Ran::without_agent(&["operator", "autopilot", "state", "-format=x"]).code, 1);
+        assert_eq!(
+            Ran::without_agent(&["operator", "autopilot", "state", "-format=x"]).code,
+            1
+        );
     }
 }
