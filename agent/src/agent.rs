@@ -253,10 +253,11 @@ impl Shared {
         } else {
             tracing::info!(target: "agent.client", "client starting leave");
         }
+        let end = tokio::time::Instant::now() + cluster::leave::LIMIT;
         cluster::leave::before_gossip(self).await;
         self.left.store(true, Ordering::Relaxed);
         self.gossip.leave().await;
-        cluster::leave::after_gossip(self).await;
+        cluster::leave::after_gossip(self, end).await;
         Ok(())
     }
 
@@ -362,6 +363,10 @@ impl Agent {
         if config.server {
             let consensus =
                 start_consensus(&config, &node_id, durable.as_deref(), &store, &links).await?;
+            if consensus.is_founded().await {
+                let named = identity.founded(|| crate::random::uuid().to_string());
+                named.map_err(StartFailed)?;
+            }
             store.attach(consensus.clone());
             let hold = config.performance.rpc_hold_timeout.to_std();
             store.attach_forward(Forward::start(consensus, links.clone(), hold));

@@ -76,6 +76,11 @@ impl Builder {
         self
     }
 
+    /// Where its LAN gossip is going to be.
+    pub fn gossip_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.serf_lan))
+    }
+
     /// Uses another program than the agent under test.
     pub fn program(mut self, path: &Path) -> Builder {
         self.program = path.to_owned();
@@ -242,6 +247,20 @@ impl Agent {
         }
     }
 
+    /// What a server is that keeps its data in a folder and makes a cluster with others; with zero
+    /// it waits to be taken in.
+    pub fn build_server_of(data: &Path, expect: usize) -> Builder {
+        let mut args = vec!["-server".to_owned()];
+        if expect > 0 {
+            args.push(format!("-bootstrap-expect={expect}"));
+        }
+        Builder {
+            args,
+            data: Some(data.to_owned()),
+            ..Agent::build()
+        }
+    }
+
     /// A `-dev` agent, ready.
     pub async fn dev() -> Agent {
         Agent::build().start().await
@@ -364,6 +383,21 @@ impl Agent {
     /// Its folder: configuration, log, whatever the test puts there.
     pub fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    /// Changes its configuration; for the next start.
+    pub fn reconfigure(&self, more: Value) {
+        let path = self.folder.join("base.json");
+        let text = std::fs::read_to_string(&path).expect("the configuration");
+        let mut config = serde_json::from_str::<Map<String, Value>>(&text).expect("an object");
+        lay_over(&mut config, more);
+        self.folder
+            .write("base.json", Value::Object(config).to_string());
+    }
+
+    /// Where its server port is.
+    pub fn server_port(&self) -> u16 {
+        self.ports.server
     }
 
     /// Its data folder.

@@ -41,7 +41,9 @@ pub async fn run(shared: Arc<Shared>) {
             told = line;
         }
     };
+    let mut changed = shared.gossip.changed();
     while !consensus.is_founded().await {
+        changed.mark_unchanged();
         let servers = shared.cluster.links.servers();
         check_binding(&shared, &consensus, &servers).await;
         match judge(&shared.datacenter, expect, &servers) {
@@ -64,7 +66,7 @@ pub async fn run(shared: Arc<Shared>) {
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
-            () = shared.cluster.changed.notified() => {}
+            _ = changed.changed() => {}
         }
     }
 }
@@ -231,7 +233,9 @@ async fn check_binding(shared: &Arc<Shared>, consensus: &Consensus, servers: &[S
         .links
         .ask(&info(founder), &Ask::Founded, ANSWER)
         .await;
-    if let Ok(Answer::Founded { peers, bound: now }) = answer
+    if let Ok(Answer::Founded {
+        peers, bound: now, ..
+    }) = answer
         && peers.is_empty()
         && now != bound.cluster
     {

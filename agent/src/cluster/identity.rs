@@ -82,6 +82,18 @@ impl Identity {
         }
     }
 
+    /// Gives a cluster its name that was made without others.
+    ///
+    /// # Errors
+    /// As [`Identity::change`].
+    pub fn founded(&self, name: impl FnOnce() -> String) -> Result<(), String> {
+        self.change(|b| {
+            if b.cluster.is_empty() && b.bound.is_none() {
+                b.cluster = name();
+            }
+        })
+    }
+
     /// Changes what is known. It is on the disk when this returns.
     ///
     /// # Errors

@@ -10,6 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
+/// A leave takes no longer.
+pub const LIMIT: Duration = Duration::from_secs(14);
+/// Of members that are there.
+const ALIVE: i64 = 1;
 /// How long the lead may take to change hands.
 const HAND_OVER: Duration = Duration::from_secs(3);
 /// How long giving the vote back may take.
@@ -45,23 +49,28 @@ pub async fn before_gossip(shared: &Arc<Shared>) {
     }
 }
 
-/// The last part: the place in the membership. True when it is vacated, or need not be.
-pub async fn after_gossip(shared: &Arc<Shared>) -> bool {
+/// The last part: the place in the membership, and what is still under way. Over by `end`.
+pub async fn after_gossip(shared: &Arc<Shared>, end: Instant) {
     let Some(consensus) = shared.store.consensus().cloned() else {
-        return true;
+        return;
     };
-    if !shares(&consensus) {
-        return true;
-    }
-    let ask = Ask::Left {
-        id: shared.node_id.to_string(),
-    };
-    match tell_leader(shared, &consensus, &ask, REMOVAL).await {
-        Ok(()) => true,
-        Err(why) => {
+    if shares(&consensus) {
+        let ask = Ask::Left {
+            id: shared.node_id.to_string(),
+        };
+        // The leader that saw it leave gossip may have been faster.
+        if let Err(why) = tell_leader(shared, &consensus, &ask, REMOVAL).await {
             tracing::warn!(target: "agent.server", error = %why, "failed to leave raft configuration gracefully, timeout");
-            false
         }
+    }
+    let others = crate::members::lan(shared)
+        .iter()
+        .any(|m| m.status == ALIVE && m.name != shared.node_name);
+    if others {
+        let drain = shared.config().performance.leave_drain_time.to_std();
+        let left = end.saturating_duration_since(Instant::now());
+        tracing::info!(target: "agent.server", drain_time = ?drain, "Waiting to drain RPC traffic");
+        sleep(drain.min(left)).await;
     }
 }
 

@@ -18,7 +18,7 @@ use identity::Identity;
 use links::Links;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 /// What the parts of this module share.
 pub struct Cluster {
@@ -28,8 +28,6 @@ pub struct Cluster {
     pub identity: Arc<Identity>,
     /// Health of the servers.
     pub autopilot: autopilot::Autopilot,
-    /// To be told when the servers that gossip knows may have changed.
-    pub changed: Notify,
     /// Held while it is decided to which cluster a server without a log belongs.
     joining: Mutex<()>,
     receiving: AtomicUsize,
@@ -42,7 +40,6 @@ impl Cluster {
             links,
             identity,
             autopilot: autopilot::Autopilot::default(),
-            changed: Notify::new(),
             joining: Mutex::new(()),
             receiving: AtomicUsize::new(0),
         }

@@ -299,7 +299,8 @@ async fn answer(shared: &Arc<Shared>, consensus: &Consensus, hello: &Hello, ask:
         }
         Ask::Stats => Answer::Stats(stats(consensus)),
         Ask::Founded => {
-            let peers = if consensus.is_founded().await {
+            let founded = consensus.is_founded().await;
+            let peers = if founded {
                 consensus
                     .status()
                     .voters
@@ -312,6 +313,7 @@ async fn answer(shared: &Arc<Shared>, consensus: &Consensus, hello: &Hello, ask:
             let bound = shared.cluster.identity.get().bound;
             Answer::Founded {
                 peers,
+                cluster: shared.cluster.identity.cluster(founded),
                 bound: bound.map(|b| b.cluster).unwrap_or_default(),
             }
         }

@@ -196,6 +196,8 @@ pub enum Answer {
     Founded {
         /// The addresses of the servers of its cluster.
         peers: Vec<String>,
+        /// The name of its cluster.
+        cluster: String,
         /// The founding that it takes part in.
         bound: String,
     },

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use health::{Change, Health, PeerFacts, Removal, reconcile};
 use lictor_raft::{Consensus, ProposeError, ServerInfo};
 use lictor_state::{AutopilotChange, AutopilotConfig, AutopilotRule, Command};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -216,8 +216,11 @@ pub async fn lead(shared: &Arc<Shared>) {
         }
     }
     let (mut asked, mut cleaned) = (None::<Instant>, Instant::now());
+    let mut changed = shared.gossip.changed();
+    let mut strangers = HashSet::new();
     loop {
-        follow_members(shared, consensus).await;
+        changed.mark_unchanged();
+        follow_members(shared, consensus, &mut strangers).await;
         let alone = consensus.status().voters.len() < 2;
         if !alone {
             if asked.is_none_or(|at| at.elapsed() >= HEALTH) {
@@ -232,13 +235,14 @@ pub async fn lead(shared: &Arc<Shared>) {
         }
         tokio::select! {
             () = tokio::time::sleep(if alone { ALONE } else { ROUND }) => {}
-            () = shared.cluster.changed.notified() => {}
+            _ = changed.changed() => {}
         }
     }
 }
 
-/// Makes the membership what the members say.
-async fn follow_members(shared: &Shared, consensus: &Consensus) {
+/// Makes the membership what the members say. `strangers` are the servers of other clusters that
+/// were told of.
+async fn follow_members(shared: &Shared, consensus: &Consensus, strangers: &mut HashSet<String>) {
     let status = consensus.status();
     if status.joint {
         log_refusal("end a change of the servers", consensus.settle()).await;
@@ -265,6 +269,7 @@ async fn follow_members(shared: &Shared, consensus: &Consensus) {
         leaving,
     ) {
         match change {
+            Change::Add(info) if !is_ours(shared, &info, strangers).await => {}
             Change::Add(info) => {
                 tracing::info!(target: "agent.server.autopilot", id = %info.node_id, address = %info.address, name = %info.name, "adding server");
                 log_refusal("add a server", consensus.add_learner(&info)).await;
@@ -280,6 +285,25 @@ async fn follow_members(shared: &Shared, consensus: &Consensus) {
                 }
             }
         }
+    }
+}
+
+/// Whether a new server may be taken in: it is there, and belongs to no other cluster.
+async fn is_ours(shared: &Shared, info: &ServerInfo, strangers: &mut HashSet<String>) -> bool {
+    let links = &shared.cluster.links;
+    match links.ask(info, &Ask::Founded, ANSWER).await {
+        Ok(Answer::Founded { peers, cluster, .. }) => {
+            let ours = peers.is_empty() || cluster == shared.cluster.identity.cluster(true);
+            if ours {
+                strangers.remove(&info.node_id);
+            } else if strangers.insert(info.node_id.clone()) {
+                tracing::error!(target: "agent.server.autopilot", id = %info.node_id, address = %info.address, name = %info.name,
+                    "server belongs to a cluster of its own and is not taken in: it was started with -bootstrap or -dev, or has the data of another cluster");
+            }
+            ours
+        }
+        // It is not there yet: the next round asks again.
+        _ => false,
     }
 }
 
