@@ -6,6 +6,7 @@
 
 use super::files::{self, SnapshotFile};
 use super::notes;
+use crate::servers::ServerMember;
 use arc_swap::ArcSwap;
 use lictor_gossip::coordinate::Coordinate;
 use lictor_gossip::memberlist::StreamError;
@@ -14,7 +15,7 @@ use lictor_gossip::serf::{KeyOperation, KeyResult, QueryError};
 use lictor_gossip::{Core, Event, Member, StreamAction, StreamClosed, StreamId, Time};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -44,9 +45,23 @@ pub type Members = imbl::OrdMap<Arc<str>, Member>;
 /// What a pool shows to everyone without being asked.
 pub struct Published {
     members: ArcSwap<Members>,
+    servers: ArcSwap<Vec<ServerMember>>,
     coordinate: ArcSwap<Coordinate>,
     changed: watch::Sender<u64>,
+    servers_changed: watch::Sender<u64>,
     keys: watch::Sender<Vec<Vec<u8>>>,
+    moves: Mutex<Moves>,
+}
+
+/// How many members came and went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// Those who appeared, or came back.
+    pub joined: u32,
+    /// Those who do not answer any more.
+    pub failed: u32,
+    /// Those who left.
+    pub left: u32,
 }
 
 impl Default for Published {
@@ -54,9 +69,12 @@ impl Default for Published {
     fn default() -> Published {
         Published {
             members: ArcSwap::default(),
+            servers: ArcSwap::default(),
             coordinate: ArcSwap::default(),
             changed: watch::Sender::new(0),
+            servers_changed: watch::Sender::new(0),
             keys: watch::Sender::new(Vec::new()),
+            moves: Mutex::default(),
         }
     }
 }
@@ -67,14 +85,29 @@ impl Published {
         self.members.load_full()
     }
 
+    /// The servers among them, by name.
+    pub fn servers(&self) -> Arc<Vec<ServerMember>> {
+        self.servers.load_full()
+    }
+
     /// The own network coordinate.
     pub fn coordinate(&self) -> Arc<Coordinate> {
         self.coordinate.load_full()
     }
 
+    /// Who came and went since this was asked the last time.
+    pub fn take_moves(&self) -> Moves {
+        std::mem::take(&mut *self.moves.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Tells that the members changed.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Tells that the servers among them changed.
+    pub fn servers_changed(&self) -> watch::Receiver<u64> {
+        self.servers_changed.subscribe()
     }
 
     /// Tells the own keys when they changed, the primary one first.
@@ -180,6 +213,7 @@ impl Pool {
             sockets: setup.sockets,
             published: published.clone(),
             members: Members::default(),
+            servers: BTreeMap::new(),
             heard,
             reports,
             connections: HashMap::new(),
@@ -296,6 +330,7 @@ struct Driver {
     sockets: Sockets,
     published: Arc<Published>,
     members: Members,
+    servers: BTreeMap<Arc<str>, ServerMember>,
     heard: mpsc::Sender<Heard>,
     reports: mpsc::Sender<Report>,
     connections: HashMap<StreamId, mpsc::Sender<Write>>,
@@ -472,19 +507,34 @@ impl Driver {
 
     /// Hands on what happened.
     fn publish(&mut self) {
-        let mut changed = false;
+        let (mut changed, mut servers_changed) = (false, false);
+        let mut moves = Moves::default();
         while let Some(event) = self.core.poll_event() {
             self.log.event(&event);
+            match &event {
+                Event::MemberJoin(_) => moves.joined += 1,
+                Event::MemberFailed(_) => moves.failed += 1,
+                Event::MemberLeave(_) => moves.left += 1,
+                _ => {}
+            }
             match event {
                 Event::MemberJoin(member)
                 | Event::MemberUpdate(member)
                 | Event::MemberStatus(member)
                 | Event::MemberLeave(member)
                 | Event::MemberFailed(member) => {
+                    servers_changed |= match crate::members::server(&member) {
+                        Some(server) => {
+                            let known = self.servers.insert(member.name.clone(), server.clone());
+                            known != Some(server)
+                        }
+                        None => self.servers.remove(&member.name).is_some(),
+                    };
                     self.members.insert(member.name.clone(), member);
                     changed = true;
                 }
                 Event::MemberReap(member) => {
+                    servers_changed |= self.servers.remove(&member.name).is_some();
                     self.members.remove(&member.name);
                     changed = true;
                 }
@@ -532,8 +582,23 @@ impl Driver {
                 _ => {}
             }
         }
+        if moves != Moves::default() {
+            let mut all = self
+                .published
+                .moves
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            all.joined += moves.joined;
+            all.failed += moves.failed;
+            all.left += moves.left;
+        }
         if changed {
             self.published.members.store(Arc::new(self.members.clone()));
+            if servers_changed {
+                let servers = self.servers.values().cloned().collect();
+                self.published.servers.store(Arc::new(servers));
+                self.published.servers_changed.send_modify(|n| *n += 1);
+            }
             self.published.changed.send_modify(|n| *n += 1);
         }
         if **self.published.coordinate.load() != *self.core.coordinate() {

@@ -4,6 +4,7 @@ use super::driver::Pool;
 use super::{Which, rules};
 use crate::agent::Shared;
 use lictor_config::RetryJoin;
+use lictor_gossip::Status;
 use lictor_gossip::packet::message::NodeState;
 use lictor_gossip::serf::{Snapshot, decode_tags};
 use std::net::{IpAddr, SocketAddr};
@@ -181,6 +182,13 @@ pub async fn until_joined(shared: Arc<Shared>, which: Which, wish: RetryJoin) {
     }
 }
 
+/// Whether anybody else takes part.
+fn has_company(pool: &Pool) -> bool {
+    let members = pool.published().members();
+    let alive = members.values().filter(|m| m.status == Status::Alive);
+    alive.take(2).count() > 1
+}
+
 /// Finds a pool again: its members of the last run are tried in random order until one answers.
 pub async fn rejoin(shared: &Shared, pool: &Pool, known: &Snapshot) {
     let own = pool
@@ -201,6 +209,10 @@ pub async fn rejoin(shared: &Shared, pool: &Pool, known: &Snapshot) {
     }
     let server = shared.config().server;
     for (name, at) in members {
+        if has_company(pool) {
+            // Somebody else found the pool meanwhile, by address or from there.
+            return;
+        }
         tracing::info!(target: "agent", "serf: Attempting re-join to previously known node: {name}: {at}");
         let mut failures = Vec::new();
         let mut targets = vec![*at];
