@@ -105,6 +105,33 @@ async fn tell_leader(
     Err(why)
 }
 
+/// Before a server ends without leaving: whoever can takes over, so that nobody has to find out
+/// that there is no leader. At once where nobody can.
+pub async fn step_down(shared: &Shared) {
+    let Some(consensus) = shared.store.consensus() else {
+        return;
+    };
+    let limit = consensus.election_timeout();
+    let heard = |p: &lictor_raft::Progress| p.contact.is_some_and(|c| c < limit);
+    let own = consensus.server().id();
+    let heard: Vec<u64> = consensus
+        .progress()
+        .iter()
+        .filter(|p| p.id != own && heard(p))
+        .map(|p| p.id)
+        .collect();
+    let voters = consensus.status().voters;
+    let can = voters
+        .iter()
+        .any(|p| p.voter && heard.contains(&p.info.id()));
+    if consensus.is_leader()
+        && can
+        && let Err(error) = hand_over(consensus, "").await
+    {
+        tracing::warn!(target: "agent.server", error = %error, "failed to transfer leadership");
+    }
+}
+
 /// Hands the lead to the server with this id, or to the one that is furthest if empty, and waits
 /// until it leads.
 ///
