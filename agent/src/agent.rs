@@ -574,6 +574,7 @@ impl Agent {
     pub async fn stop(mut self, deadline: Duration) {
         let shared = &self.shared;
         tracing::info!(target: "agent", "Requesting shutdown");
+        cluster::leave::before_end(shared).await;
         shared.ending.send_replace(true);
         shared.store.end();
         shared.watches.end();

@@ -16,6 +16,8 @@ pub const LIMIT: Duration = Duration::from_secs(14);
 const ALIVE: i64 = 1;
 /// How long the lead may take to change hands.
 const HAND_OVER: Duration = Duration::from_secs(3);
+/// How long an end waits for that.
+const END: Duration = Duration::from_secs(1);
 /// How long giving the vote back may take.
 const GIVE_BACK: Duration = Duration::from_secs(2);
 /// How long a removal may take.
@@ -46,6 +48,19 @@ pub async fn before_gossip(shared: &Arc<Shared>) {
     };
     if let Err(why) = tell_leader(shared, &consensus, &ask, GIVE_BACK).await {
         tracing::warn!(target: "agent.server", error = %why, "the vote could not be given back");
+    }
+}
+
+/// Before an end without a leave: hands over the lead, so that nobody waits for an election.
+pub async fn before_end(shared: &Shared) {
+    let Some(consensus) = shared.store.consensus() else {
+        return;
+    };
+    if consensus.is_leader()
+        && shares(consensus)
+        && let Ok(Err(error)) = timeout(END, hand_over(consensus, "")).await
+    {
+        tracing::warn!(target: "agent.server", error = %error, "failed to transfer leadership");
     }
 }
 
