@@ -34,6 +34,11 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
+/// When an agent ends, answers to other agents may take this long.
+const RPC_DRAIN: Duration = Duration::from_secs(3);
+/// When it leaves, a round of anti-entropy that is under way may take this long.
+const LAST_SYNC: Duration = Duration::from_secs(2);
+
 /// What every part of the agent may look at.
 pub struct Shared {
     config: ArcSwap<Config>,
@@ -256,9 +261,16 @@ impl Shared {
         let end = tokio::time::Instant::now() + cluster::leave::LIMIT;
         cluster::leave::before_gossip(self).await;
         self.left.store(true, Ordering::Relaxed);
+        // The leader takes this node out of the catalog: nothing may bring it back.
+        let _ = tokio::time::timeout(LAST_SYNC, self.syncing.lock()).await;
         self.gossip.leave().await;
         cluster::leave::after_gossip(self, end).await;
         Ok(())
+    }
+
+    /// Whether the agent has left the cluster, or is about to.
+    pub fn has_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
     }
 
     /// Ends the process with an error: the agent cannot go on.
@@ -574,11 +586,15 @@ impl Agent {
     pub async fn stop(mut self, deadline: Duration) {
         let shared = &self.shared;
         tracing::info!(target: "agent", "Requesting shutdown");
-        cluster::leave::before_end(shared).await;
+        if !shared.has_left() {
+            cluster::leave::step_down(shared).await;
+        }
         shared.ending.send_replace(true);
         shared.store.end();
         shared.watches.end();
         shared.aliases.end();
+        // What other agents have asked is answered while there is somebody to answer it.
+        let _ = tokio::time::timeout(RPC_DRAIN, shared.rpc.drained()).await;
         self.tasks.shutdown().await;
         shared.checks.shutdown().await;
         shared.gossip.stop().await;

@@ -189,6 +189,7 @@ fn prepare(plan: &Plan) -> Result<(), String> {
 /// the agent did.
 fn in_front_of(mut command: Command) -> i32 {
     let signals = privileges::Signals::block();
+    signals.let_through(&mut command);
     let child: Child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {

@@ -65,18 +65,18 @@ pub fn server(m: &lictor_gossip::Member) -> Option<ServerMember> {
 
 /// The servers of this datacenter that the pool knows, in whatever standing.
 pub fn servers(shared: &Shared) -> Vec<ServerMember> {
-    let members = shared.gossip.lan_members();
-    let ours = |s: &ServerMember| s.datacenter == shared.datacenter;
-    members.values().filter_map(server).filter(ours).collect()
+    let servers = shared.gossip.lan().published().servers();
+    let ours = |s: &&ServerMember| s.datacenter == shared.datacenter;
+    servers.iter().filter(ours).cloned().collect()
 }
 
 /// The datacenters that this agent knows, in no order that means anything.
 pub fn datacenters(shared: &Shared) -> Vec<Str> {
-    let members = shared.gossip.wan_members();
-    let mut all: Vec<Str> = members
-        .values()
-        .filter_map(server)
-        .map(|s| s.datacenter)
+    let servers = shared.gossip.wan().map(|pool| pool.published().servers());
+    let mut all: Vec<Str> = servers
+        .iter()
+        .flat_map(|servers| servers.iter())
+        .map(|s| s.datacenter.clone())
         .filter(|dc| *dc != shared.datacenter)
         .collect();
     all.sort();

@@ -109,7 +109,8 @@ fn keep_low_ports() -> io::Result<()> {
 pub struct Signals(libc::sigset_t);
 
 impl Signals {
-    /// Keeps all signals of this thread back. Programs that are started get theirs.
+    /// Keeps all signals of this thread back. Programs that are started inherit that, unless
+    /// [`Signals::let_through`] is applied to them.
     pub fn block() -> Signals {
         // SAFETY: `sigfillset` writes the whole set before anybody reads it; zero is a value of
         // it. The set lives through both calls.
@@ -119,6 +120,26 @@ impl Signals {
             libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
             Signals(set)
         }
+    }
+
+    /// Lets a program that is to be started have its signals.
+    pub fn let_through(&self, command: &mut std::process::Command) {
+        use std::os::unix::process::CommandExt;
+        let set = self.0;
+        let unblock = move || {
+            // SAFETY: the set was filled and lives in the closure.
+            let error = unsafe {
+                libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut())
+            };
+            if error == 0 {
+                Ok(())
+            } else {
+                Err(io::Error::from_raw_os_error(error))
+            }
+        };
+        // SAFETY: between fork and exec the closure only calls `pthread_sigmask`, which may be
+        // called there (signal-safety(7)); it allocates nothing and takes no lock.
+        unsafe { command.pre_exec(unblock) };
     }
 
     /// The next signal.

@@ -1,7 +1,7 @@
 //! `lictor registrator`: registers the containers of a daemon with an agent over HTTP, with
 //! Registrator's flags, arguments, names and ids.
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use lictor_cli::goflags::{self, Stop};
 use lictor_client::{Client, ClientConfig, ServiceEntry};
 use lictor_container::{Action, Deregister, Held, HostAddress, Mode, Settings, is_generated_id};
@@ -29,7 +29,7 @@ Usage: lictor registrator [options] <registry URI>
 #[derive(Args, Debug, Default)]
 struct Flags {
     /// Register containers' own addresses and exposed ports.
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, default_value_t = false)]
     internal: bool,
     /// The host's address, for all published ports.
     #[arg(long, value_name = "address")]
@@ -38,7 +38,7 @@ struct Flags {
     #[arg(long = "useIpFromLabel", value_name = "label")]
     use_ip_from_label: Option<String>,
     /// Only containers that have a service name.
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, default_value_t = false)]
     explicit: bool,
     /// Tags of every service, commas between them. Templates are not supported.
     #[arg(long, value_name = "tags")]
@@ -52,7 +52,7 @@ struct Flags {
     )]
     resync: u64,
     /// Remove what a registrator of this host left behind.
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, default_value_t = false)]
     cleanup: bool,
     /// always, or on-success: containers that failed stay.
     #[arg(long, default_value = "always", value_name = "when")]
@@ -75,7 +75,7 @@ struct Flags {
     #[arg(long = "retry-interval", default_value_t = 2000, value_name = "ms")]
     retry_interval: u64,
     /// Show what would be adopted, registered and removed, and change nothing.
-    #[arg(long = "dry-run")]
+    #[arg(long = "dry-run", action = ArgAction::Set, default_value_t = false)]
     dry_run: bool,
 }
 

@@ -618,6 +618,11 @@ impl Drop for Agent {
             let _ = child.wait();
         }
         let log = self.log();
+        if let Some(kept) = std::env::var_os("LICTOR_TEST_LOGS") {
+            let folder = self.folder.path().file_name().unwrap_or_default();
+            let path = PathBuf::from(kept).join(folder).with_extension("log");
+            let _ = std::fs::copy(self.log_path(), path);
+        }
         if std::thread::panicking() {
             let start = log.len().saturating_sub(LOG_TAIL);
             let start = (start..).find(|i| log.is_char_boundary(*i)).unwrap_or(0);

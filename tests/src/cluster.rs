@@ -215,6 +215,9 @@ impl Cluster {
         let config = json!({
             "node_name": name,
             "performance": {"raft_multiplier": self.plan.multiplier},
+            // One that was taken out of the membership, as a dead server is, votes again so long
+            // after its return. Ten seconds unless given, which is long for a test.
+            "autopilot": {"server_stabilization_time": "1s"},
         });
         let agent = Agent::build_with(args, &data)
             .config(config)
@@ -280,8 +283,8 @@ impl Cluster {
             .expect("another server that is up")
     }
 
-    /// Waits until all that are up know the same leader and each other, and all are in the
-    /// catalog and healthy. Gives the leader's place and how long it took.
+    /// Waits until all that are up know the same leader and each other, all are in the catalog and
+    /// healthy, and all servers have a vote. Gives the leader's place and how long it took.
     pub async fn settled(&self) -> (usize, Duration) {
         let start = Instant::now();
         let names: BTreeSet<&str> = self.up().map(|m| m.name.as_str()).collect();
@@ -313,17 +316,37 @@ impl Cluster {
             };
             leaders.insert(leader);
             let alive = alive(member).await;
-            if !names.iter().all(|n| alive.contains(*n)) {
-                return Some(format!("{name} sees as alive only {alive:?}"));
+            if let Some(missed) = names.iter().find(|n| !alive.contains(**n)) {
+                let state = standing(member, missed).await;
+                return Some(format!("{name} sees {missed} as {state}"));
             }
             let healthy = healthy(member).await;
-            if !names.iter().all(|n| healthy.contains(*n)) {
-                return Some(format!("{name} reads as healthy only {healthy:?}"));
+            if let Some(missed) = names.iter().find(|n| !healthy.contains(**n)) {
+                return Some(format!("{name} does not read {missed} as healthy"));
             }
+        }
+        if let Some(name) = self.voteless().await {
+            return Some(format!("{name} has no vote"));
         }
         let known = |l: &String| self.servers.iter().any(|s| s.up && s.rpc() == *l);
         (leaders.len() != 1 || !leaders.iter().all(known))
             .then(|| format!("the leaders are {leaders:?}"))
+    }
+
+    /// A server that is up and has no vote. Whoever was dead for long enough to be taken out of
+    /// the membership must have it again before the next may go.
+    async fn voteless(&self) -> Option<String> {
+        let mut servers = self.servers.iter().filter(|s| s.up);
+        let asked = self.servers.iter().find(|s| s.up)?;
+        let reply = asked.ask("/v1/operator/raft/configuration").await;
+        let rows = reply.as_ref().and_then(|r| r.at("/Servers").as_array());
+        let rows = rows.into_iter().flatten();
+        let voters: BTreeSet<&str> = rows
+            .filter(|r| r["Voter"] == true)
+            .filter_map(|r| r["Node"].as_str())
+            .collect();
+        let without = servers.find(|s| !voters.contains(s.name.as_str()));
+        without.map(|s| s.name.clone())
     }
 
     /// Waits until all that are up see that member as failed or left, and the catalog says the
@@ -361,6 +384,26 @@ pub async fn alive(member: &Member) -> BTreeSet<String> {
     alive
         .filter_map(|r| Some(r["Name"].as_str()?.to_owned()))
         .collect()
+}
+
+/// How a member stands with an agent, as Serf's number says.
+async fn standing(member: &Member, of: &str) -> String {
+    let Some(reply) = member.ask("/v1/agent/members").await else {
+        return "nothing: it does not answer".to_owned();
+    };
+    let rows = reply.json.as_array().into_iter().flatten();
+    let status = rows
+        .filter(|r| r["Name"] == of)
+        .map(|r| r["Status"].clone());
+    match status.map(|s| s.as_u64().unwrap_or(0)).next() {
+        None => "no member".to_owned(),
+        Some(0) => "none".to_owned(),
+        Some(1) => "alive".to_owned(),
+        Some(2) => "leaving".to_owned(),
+        Some(3) => "left".to_owned(),
+        Some(4) => "failed".to_owned(),
+        Some(n) => format!("{n}"),
+    }
 }
 
 /// The nodes of the catalog whose serfHealth passes.

@@ -4,7 +4,8 @@
 //! The tests see what a user sees: the built programs, their ports and their files. Nothing here
 //! reaches into the agent. Rules: every agent has ports and folders of its own and is ended by its
 //! process number when its [`Agent`] goes; nothing sleeps and hopes, everything waits for a
-//! condition with a deadline ([`until`]); and where a test fails the agent's log is shown.
+//! condition with a deadline ([`until`]); and where a test fails the end of the agent's log is shown
+//! (all of it is kept in the folder that `LICTOR_TEST_LOGS` names).
 
 mod agent;
 mod binary;

@@ -40,11 +40,17 @@ impl TcpServer {
         self.census.counters()
     }
 
-    /// Accepts until dropped; each connection is a task of its own that runs `handle`, and all of
-    /// them end with this future. `refused` is told of connections over the limits, which are
-    /// closed. Unix sockets are not served.
-    pub async fn serve<F, T>(&self, listener: Listener, refused: impl Fn(SocketAddr), handle: F)
-    where
+    /// Accepts until `stop` is done, and then waits until the connections have ended; each is a
+    /// task of its own that runs `handle`, and all of them end when this future is dropped.
+    /// `refused` is told of connections over the limits, which are closed. Unix sockets are not
+    /// served.
+    pub async fn serve<F, T>(
+        &self,
+        listener: Listener,
+        stop: impl Future<Output = ()>,
+        refused: impl Fn(SocketAddr),
+        handle: F,
+    ) where
         F: Fn(TcpStream, SocketAddr) -> T,
         T: Future<Output = ()> + Send + 'static,
     {
@@ -53,8 +59,10 @@ impl TcpServer {
         };
         let mut tasks = JoinSet::new();
         let mut pause = PAUSES.0;
+        let mut stop = std::pin::pin!(stop);
         loop {
             let accepted = tokio::select! {
+                () = &mut stop => break,
                 accepted = socket.accept() => accepted,
                 Some(_) = tasks.join_next() => continue,
             };
@@ -83,6 +91,9 @@ impl TcpServer {
                 work.await;
             });
         }
+        // Who comes now is refused by the system, and knows that nothing was begun.
+        drop(listener);
+        while tasks.join_next().await.is_some() {}
     }
 }
 
@@ -110,6 +121,7 @@ mod tests {
             TcpServer::new(limits)
                 .serve(
                     listener,
+                    std::future::pending(),
                     |_| _ = seen.fetch_add(1, Relaxed),
                     |mut stream, _| async move {
                         let mut byte = [0];

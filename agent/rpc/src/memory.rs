@@ -54,6 +54,9 @@ pub(crate) struct Share {
 impl Share {
     /// Changes the share to this many bytes; `false` when there are not as many left.
     pub(crate) fn set(&mut self, bytes: usize) -> bool {
+        if bytes == self.bytes {
+            return true;
+        }
         let budget = &self.memory.0;
         if bytes <= self.bytes {
             budget.taken.fetch_sub(self.bytes - bytes, Relaxed);

@@ -52,6 +52,8 @@ pub struct ServeOptions {
     pub memory: Memory,
     /// A request that has begun to come and is not complete after this time closes its stream.
     pub request_timeout: Duration,
+    /// An answer of which the client takes nothing for this long closes its stream.
+    pub reply_timeout: Duration,
     /// How long a request is still worked on after the client has closed its sending side. A
     /// stream that is reset, or a lost connection, ends it at once.
     pub half_close_grace: Duration,
@@ -70,6 +72,7 @@ impl Default for ServeOptions {
             max_streams: 16_384,
             memory: Memory::default(),
             request_timeout: Duration::from_secs(60),
+            reply_timeout: Duration::from_secs(120),
             half_close_grace: Duration::from_secs(10),
             idle: None,
             stop: None,
@@ -184,6 +187,7 @@ where
     let mut server = Server {
         link: Link::new(io, Role::Server, limits),
         service,
+        share: options.memory.share(),
         options,
         peer,
         exchanges: HashMap::new(),
@@ -216,6 +220,8 @@ struct Exchange {
     call: Option<(AbortHandle, u64)>,
     /// The answer has not left.
     sending: bool,
+    /// What of it had not left when it was last looked at, and since when.
+    stalled: Option<(usize, Duration)>,
     /// The client sends no more.
     closed: bool,
 }
@@ -232,6 +238,8 @@ struct Server<IO, S> {
     service: S,
     options: ServeOptions,
     peer: SocketAddr,
+    /// For what was received and not read.
+    share: Share,
     exchanges: HashMap<StreamId, Exchange>,
     calls: Option<JoinSet<Done>>,
     serial: u64,
@@ -259,6 +267,11 @@ where
             let waited = self.calls.is_some();
             while let Some(event) = self.link.session.poll_event() {
                 self.event(event);
+            }
+            // What waits behind running requests is a part of what all requests may take.
+            if !self.share.set(self.link.session.unread()) {
+                let error = std::io::Error::other("requests take too much memory");
+                return Poll::Ready(Err(error.into()));
             }
             if self.exchanges.is_empty() && self.exchanges.capacity() > 0 {
                 self.exchanges = HashMap::new();
@@ -295,6 +308,7 @@ where
             Event::Sent(id) => {
                 if let Some(exchange) = self.exchanges.get_mut(&id) {
                     exchange.sending = false;
+                    exchange.stalled = None;
                     self.read(id);
                 }
             }
@@ -314,6 +328,7 @@ where
             since: None,
             call: None,
             sending: false,
+            stalled: None,
             closed: false,
         });
         if exchange.call.is_some() || exchange.sending {
@@ -399,6 +414,9 @@ where
                 exchange.sending = true;
                 if answer.last {
                     self.close(id);
+                } else {
+                    self.link
+                        .wake_by(self.link.now() + self.options.reply_timeout);
                 }
             }
             _ => self.forget(id),
@@ -445,20 +463,45 @@ where
         }
     }
 
-    /// Closes streams whose request does not come to its end; whether the whole session is idle.
+    /// Ends streams that make no progress; whether the whole session is idle.
     fn tick(&mut self) -> bool {
-        let (now, timeout) = (self.link.now(), self.options.request_timeout);
-        let mut late = Vec::new();
-        for (id, exchange) in &self.exchanges {
+        let now = self.link.now();
+        let (request, reply) = (self.options.request_timeout, self.options.reply_timeout);
+        let (mut late, mut stuck, mut next) = (Vec::new(), Vec::new(), Duration::MAX);
+        for (id, exchange) in &mut self.exchanges {
             match exchange.since {
-                Some(since) if now >= since + timeout => late.push(*id),
-                Some(since) => self.link.wake_by(since + timeout),
+                Some(since) if now >= since + request => late.push(*id),
+                Some(since) => next = next.min(since + request),
                 None => {}
             }
+            if exchange.sending {
+                let queued = self.link.session.queued(*id);
+                match exchange.stalled {
+                    Some((before, since)) if before == queued => {
+                        if now >= since + reply {
+                            stuck.push(*id);
+                        } else {
+                            next = next.min(since + reply);
+                        }
+                    }
+                    _ => {
+                        exchange.stalled = Some((queued, now));
+                        next = next.min(now + reply);
+                    }
+                }
+            }
+        }
+        if next < Duration::MAX {
+            self.link.wake_by(next);
         }
         for id in late {
-            tracing::debug!(peer = %self.peer, "request was not completed in time");
+            tracing::debug!(peer = %self.peer, "a request was not completed in time");
             self.close(id);
+        }
+        for id in stuck {
+            tracing::debug!(peer = %self.peer, "an answer was not taken in time");
+            self.link.session.reset(id);
+            self.forget(id);
         }
         let Some(idle) = self.options.idle else {
             return false;

@@ -325,3 +325,69 @@ async fn idle_clients_are_closed_when_that_is_wanted() {
     reply.expect("not idle while it waits");
     eventually("closed", || client.is_closed()).await;
 }
+
+/// A client by hand: stream 1 asks for more than a window, and gives no credit.
+#[tokio::test]
+async fn answers_that_nobody_takes_end() {
+    let server = TestServer::with(ServeOptions {
+        reply_timeout: Duration::from_millis(200),
+        ..ServeOptions::default()
+    })
+    .await;
+    let mut stream = TcpStream::connect(server.addr).await.expect("it listens");
+    let mut bytes = vec![4, 0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0];
+    let mut request = vec![0x92];
+    request.extend_from_slice(&raw(b"Test.Large"));
+    request.push(1);
+    request.extend_from_slice(&uint(300_000));
+    bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, request.len() as u8]);
+    bytes.extend_from_slice(&request);
+    stream.write_all(&bytes).await.expect("taken");
+    let mut answers = Vec::new();
+    let reset = [0, 1, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0];
+    while !answers.ends_with(&reset) {
+        let read = timeout(Duration::from_secs(10), stream.read_buf(&mut answers));
+        assert_ne!(read.await.expect("in time").expect("read"), 0);
+    }
+    assert!(answers.len() > 262_144);
+}
+
+#[tokio::test]
+async fn what_waits_in_streams_is_bounded() {
+    let memory = Memory::new(1 << 20);
+    let server = TestServer::with(ServeOptions {
+        memory: memory.clone(),
+        ..ServeOptions::default()
+    })
+    .await;
+    let mut stream = TcpStream::connect(server.addr).await.expect("it listens");
+    stream.write_all(&[4]).await.expect("taken");
+    let running = server.methods.running.clone();
+    let mut request = vec![0x92];
+    request.extend_from_slice(&raw(b"Test.Wait"));
+    request.extend_from_slice(&[1, 0x80]);
+    let head = |kind: u8, flags: u8, id: u32, length: usize| {
+        let [a, b, c, d] = id.to_be_bytes();
+        let [e, f, g, h] = (length as u32).to_be_bytes();
+        [0, kind, 0, flags, a, b, c, d, e, f, g, h]
+    };
+    // Each stream has a request that waits,
+    let ids = (1..100_u32).step_by(2);
+    for id in ids.clone() {
+        let open = head(1, 1, id, 0);
+        let data = head(0, 0, id, request.len());
+        let bytes = [&open[..], &data, &request].concat();
+        stream.write_all(&bytes).await.expect("taken");
+    }
+    eventually("all wait", || running.load(SeqCst) == 50).await;
+    // and then much behind it.
+    for id in ids {
+        let data = head(0, 0, id, 200_000);
+        let bytes = [&data[..], &[0; 200_000]].concat();
+        if stream.write_all(&bytes).await.is_err() {
+            break;
+        }
+    }
+    eventually("the session is ended", || running.load(SeqCst) == 0).await;
+    eventually("given back", || memory.taken() == 0).await;
+}

@@ -42,7 +42,7 @@ pub async fn run(shared: Arc<Shared>) {
             told = line;
         }
     };
-    let mut changed = shared.gossip.changed();
+    let mut changed = shared.gossip.servers_changed();
     while !consensus.is_founded().await {
         changed.mark_unchanged();
         let servers = shared.cluster.links.servers();

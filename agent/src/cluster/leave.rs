@@ -16,8 +16,6 @@ pub const LIMIT: Duration = Duration::from_secs(14);
 const ALIVE: i64 = 1;
 /// How long the lead may take to change hands.
 const HAND_OVER: Duration = Duration::from_secs(3);
-/// How long an end waits for that.
-const END: Duration = Duration::from_secs(1);
 /// How long giving the vote back may take.
 const GIVE_BACK: Duration = Duration::from_secs(2);
 /// How long a removal may take.
@@ -48,19 +46,6 @@ pub async fn before_gossip(shared: &Arc<Shared>) {
     };
     if let Err(why) = tell_leader(shared, &consensus, &ask, GIVE_BACK).await {
         tracing::warn!(target: "agent.server", error = %why, "the vote could not be given back");
-    }
-}
-
-/// Before an end without a leave: hands over the lead, so that nobody waits for an election.
-pub async fn before_end(shared: &Shared) {
-    let Some(consensus) = shared.store.consensus() else {
-        return;
-    };
-    if consensus.is_leader()
-        && shares(consensus)
-        && let Ok(Err(error)) = timeout(END, hand_over(consensus, "")).await
-    {
-        tracing::warn!(target: "agent.server", error = %error, "failed to transfer leadership");
     }
 }
 
@@ -118,6 +103,33 @@ async fn tell_leader(
         sleep(LOOK).await;
     }
     Err(why)
+}
+
+/// Before a server ends without leaving: whoever can takes over, so that nobody has to find out
+/// that there is no leader. At once where nobody can.
+pub async fn step_down(shared: &Shared) {
+    let Some(consensus) = shared.store.consensus() else {
+        return;
+    };
+    let limit = consensus.election_timeout();
+    let heard = |p: &lictor_raft::Progress| p.contact.is_some_and(|c| c < limit);
+    let own = consensus.server().id();
+    let heard: Vec<u64> = consensus
+        .progress()
+        .iter()
+        .filter(|p| p.id != own && heard(p))
+        .map(|p| p.id)
+        .collect();
+    let voters = consensus.status().voters;
+    let can = voters
+        .iter()
+        .any(|p| p.voter && heard.contains(&p.info.id()));
+    if consensus.is_leader()
+        && can
+        && let Err(error) = hand_over(consensus, "").await
+    {
+        tracing::warn!(target: "agent.server", error = %error, "failed to transfer leadership");
+    }
 }
 
 /// Hands the lead to the server with this id, or to the one that is furthest if empty, and waits

@@ -37,14 +37,14 @@ pub fn bind(config: &Config) -> Result<Option<Listener>, StartFailed> {
         })
 }
 
-/// Serves the port until dropped.
+/// Serves the port until the agent ends, and what is connected then until dropped.
 pub async fn run(shared: Arc<Shared>, listener: Listener, limits: Arc<Limits>) {
     let server = TcpServer::new(limits);
     let refused = |peer: SocketAddr| {
         tracing::error!(target: "agent.server.rpc", conn = %peer, "rejecting RPC conn from because rpc_max_conns_per_client exceeded");
     };
     server
-        .serve(listener, refused, |stream, peer| {
+        .serve(listener, shared.ended(), refused, |stream, peer| {
             connection(shared.clone(), stream, peer)
         })
         .await;

@@ -6,6 +6,7 @@
 
 use super::files::{self, SnapshotFile};
 use super::notes;
+use crate::servers::ServerMember;
 use arc_swap::ArcSwap;
 use lictor_gossip::coordinate::Coordinate;
 use lictor_gossip::memberlist::StreamError;
@@ -44,8 +45,10 @@ pub type Members = imbl::OrdMap<Arc<str>, Member>;
 /// What a pool shows to everyone without being asked.
 pub struct Published {
     members: ArcSwap<Members>,
+    servers: ArcSwap<Vec<ServerMember>>,
     coordinate: ArcSwap<Coordinate>,
     changed: watch::Sender<u64>,
+    servers_changed: watch::Sender<u64>,
     keys: watch::Sender<Vec<Vec<u8>>>,
     moves: Mutex<Moves>,
 }
@@ -66,8 +69,10 @@ impl Default for Published {
     fn default() -> Published {
         Published {
             members: ArcSwap::default(),
+            servers: ArcSwap::default(),
             coordinate: ArcSwap::default(),
             changed: watch::Sender::new(0),
+            servers_changed: watch::Sender::new(0),
             keys: watch::Sender::new(Vec::new()),
             moves: Mutex::default(),
         }
@@ -78,6 +83,11 @@ impl Published {
     /// The members, those too that failed or left and are not forgotten.
     pub fn members(&self) -> Arc<Members> {
         self.members.load_full()
+    }
+
+    /// The servers among them, by name.
+    pub fn servers(&self) -> Arc<Vec<ServerMember>> {
+        self.servers.load_full()
     }
 
     /// The own network coordinate.
@@ -93,6 +103,11 @@ impl Published {
     /// Tells that the members changed.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Tells that the servers among them changed.
+    pub fn servers_changed(&self) -> watch::Receiver<u64> {
+        self.servers_changed.subscribe()
     }
 
     /// Tells the own keys when they changed, the primary one first.
@@ -198,6 +213,7 @@ impl Pool {
             sockets: setup.sockets,
             published: published.clone(),
             members: Members::default(),
+            servers: BTreeMap::new(),
             heard,
             reports,
             connections: HashMap::new(),
@@ -314,6 +330,7 @@ struct Driver {
     sockets: Sockets,
     published: Arc<Published>,
     members: Members,
+    servers: BTreeMap<Arc<str>, ServerMember>,
     heard: mpsc::Sender<Heard>,
     reports: mpsc::Sender<Report>,
     connections: HashMap<StreamId, mpsc::Sender<Write>>,
@@ -490,7 +507,7 @@ impl Driver {
 
     /// Hands on what happened.
     fn publish(&mut self) {
-        let mut changed = false;
+        let (mut changed, mut servers_changed) = (false, false);
         let mut moves = Moves::default();
         while let Some(event) = self.core.poll_event() {
             self.log.event(&event);
@@ -506,10 +523,18 @@ impl Driver {
                 | Event::MemberStatus(member)
                 | Event::MemberLeave(member)
                 | Event::MemberFailed(member) => {
+                    servers_changed |= match crate::members::server(&member) {
+                        Some(server) => {
+                            let known = self.servers.insert(member.name.clone(), server.clone());
+                            known != Some(server)
+                        }
+                        None => self.servers.remove(&member.name).is_some(),
+                    };
                     self.members.insert(member.name.clone(), member);
                     changed = true;
                 }
                 Event::MemberReap(member) => {
+                    servers_changed |= self.servers.remove(&member.name).is_some();
                     self.members.remove(&member.name);
                     changed = true;
                 }
@@ -569,6 +594,11 @@ impl Driver {
         }
         if changed {
             self.published.members.store(Arc::new(self.members.clone()));
+            if servers_changed {
+                let servers = self.servers.values().cloned().collect();
+                self.published.servers.store(Arc::new(servers));
+                self.published.servers_changed.send_modify(|n| *n += 1);
+            }
             self.published.changed.send_modify(|n| *n += 1);
         }
         if **self.published.coordinate.load() != *self.core.coordinate() {

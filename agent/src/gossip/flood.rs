@@ -16,7 +16,7 @@ pub async fn run(shared: Arc<Shared>) {
     let Some(wan) = shared.gossip.wan() else {
         return;
     };
-    let mut lan = shared.gossip.changed();
+    let mut lan = shared.gossip.servers_changed();
     let mut tried: HashMap<SocketAddr, tokio::time::Instant> = HashMap::new();
     loop {
         lan.mark_unchanged();

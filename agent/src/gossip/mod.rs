@@ -25,6 +25,7 @@ pub mod rules;
 mod settings;
 
 use crate::agent::Shared;
+use crate::servers::{ServerMember, Standing};
 use driver::{Heard, Members, Pool, Published, Setup, Sockets};
 pub use events::{fire, fire_encoded, new_leader};
 use lictor_config::{Config, SerfPool};
@@ -32,6 +33,7 @@ use lictor_gossip::random::Seed;
 use lictor_gossip::serf::Snapshot;
 use lictor_gossip::{Core, Own, Tags, Time};
 use lictor_wire::{Coordinate, Str};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,11 +41,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Leaving the WAN pool gets this long before the LAN pool is left, too.
-const WAN_FIRST: Duration = Duration::from_secs(3);
+const WAN_FIRST: Duration = Duration::from_secs(2);
 /// So long the members of the last run may take to answer.
 const REJOIN_MAX: Duration = Duration::from_secs(60);
 /// After this a leave is as good as done: the others will take us for failed if they have not heard.
-const LEAVE_MAX: Duration = Duration::from_secs(9);
+const LEAVE_MAX: Duration = Duration::from_secs(8);
 
 /// The sockets of all pools of an agent.
 pub struct Open {
@@ -193,6 +195,11 @@ impl Gossip {
     /// Tells that the members of the LAN pool changed.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.lan.published().changed()
+    }
+
+    /// Tells that the servers of the LAN pool changed.
+    pub fn servers_changed(&self) -> watch::Receiver<u64> {
+        self.lan.published().servers_changed()
     }
 
     /// Tells that a server appeared, or another one leads: what waits for servers should try again.
@@ -384,6 +391,7 @@ pub async fn run(shared: Arc<Shared>, inbox: Inbox) {
     }
     tasks.spawn(events::receive(shared.clone(), inbox.heard));
     tasks.spawn(watch_servers(shared.clone()));
+    tasks.spawn(count_moves(shared.clone()));
     tasks.spawn(send_coordinate(shared.clone()));
     let config = shared.config();
     for (which, wish) in [
@@ -412,24 +420,34 @@ pub async fn run(shared: Arc<Shared>, inbox: Inbox) {
     while tasks.join_next().await.is_some() {}
 }
 
-/// Tells the rest of the agent when a server appears, and counts who comes and goes.
+/// Tells the rest of the agent when a server appears.
 async fn watch_servers(shared: Arc<Shared>) {
-    let mut changed = shared.gossip.changed();
-    let pools = [Some(&shared.gossip.lan), shared.gossip.wan.as_ref()];
-    let mut known = std::collections::BTreeSet::new();
+    let mut changed = shared.gossip.servers_changed();
+    let mut known = BTreeSet::new();
     loop {
-        let now: std::collections::BTreeSet<Str> = crate::members::servers(&shared)
+        changed.mark_unchanged();
+        let alive = |s: &ServerMember| s.standing == Standing::Alive && s.name != shared.node_name;
+        let now: BTreeSet<Str> = crate::members::servers(&shared)
             .into_iter()
-            .filter(|s| s.standing == crate::servers::Standing::Alive)
+            .filter(alive)
             .map(|s| s.name)
             .collect();
-        if now
-            .iter()
-            .any(|name| !known.contains(name) && *name != shared.node_name)
-        {
+        if now.iter().any(|name| !known.contains(name)) {
             shared.gossip.server_up.send_modify(|n| *n += 1);
         }
         known = now;
+        if changed.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Counts who comes and goes.
+async fn count_moves(shared: Arc<Shared>) {
+    let mut changed = shared.gossip.changed();
+    let pools = [Some(&shared.gossip.lan), shared.gossip.wan.as_ref()];
+    loop {
+        changed.mark_unchanged();
         for pool in pools.into_iter().flatten() {
             let moves = pool.published().take_moves();
             for (name, count) in [

@@ -6,8 +6,8 @@
 //! and one by one. A client lives with servers of either kind, not with a mix.
 
 use super::driver::Published;
-use crate::servers::OWN_TAG;
-use lictor_gossip::{Admission, Peer, Status, Tags};
+use crate::servers::{OWN_TAG, ServerMember, Standing};
+use lictor_gossip::{Admission, Peer, Tags};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -66,11 +66,8 @@ impl Rules {
             };
         }
         if self.kind != Some(ours) {
-            let mixed = self.known.members().values().any(|m| {
-                m.status != Status::Left
-                    && m.name != peer.name
-                    && is_server(&m.tags)
-                    && is_foreign(&m.tags) == ours
+            let mixed = self.known.servers().iter().any(|s| {
+                s.standing != Standing::Left && *s.name != *peer.name && s.format.is_some() != ours
             });
             if mixed {
                 return Err(foreign_mix(&peer.name));
@@ -94,8 +91,7 @@ impl Rules {
         let (role, dc) = (tag(&peer.tags, "role"), tag(&peer.tags, "dc"));
         if self.wan {
             let at = std::net::SocketAddr::new(ip.unwrap_or([0, 0, 0, 0].into()), peer.port);
-            let standing = crate::servers::Standing::Alive;
-            if crate::servers::ServerMember::of(&peer.name, at, &peer.tags, standing).is_none() {
+            if ServerMember::of(&peer.name, at, &peer.tags, Standing::Alive).is_none() {
                 return Err(format!("Member '{}' is not a server", peer.name));
             }
             return Ok(());

@@ -97,6 +97,9 @@ async fn round(shared: &Arc<Shared>, all: bool) -> Result<(), WriteError> {
 
 /// Makes the catalog equal to the local state.
 async fn make_equal(shared: &Arc<Shared>, all: bool) -> Result<(), WriteError> {
+    if shared.has_left() {
+        return Ok(());
+    }
     let local = shared.local.snapshot(Instant::now(), all);
     if !local.complete && local.node_in_sync && local.services.is_empty() && local.checks.is_empty()
     {

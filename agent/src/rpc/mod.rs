@@ -2,7 +2,7 @@
 //!
 //! Arguments and replies are bytes here; connections, frames and limits are the transport's. Reads
 //! go the way of all reads ([`crate::query`]), writes are checked as those over HTTP are
-//! ([`crate::writes`]).
+//! (`crate::writes`).
 
 mod catalog;
 mod coordinate;

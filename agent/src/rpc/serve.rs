@@ -8,11 +8,34 @@ use lictor_rpc::{
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 
 /// What the connections of the port share.
 #[derive(Debug, Default)]
 pub struct Port {
     memory: Memory,
+    connections: watch::Sender<usize>,
+}
+
+impl Port {
+    /// Returns when no connection is open. Those that are end by themselves when the agent ends
+    /// and what they asked for is answered.
+    pub async fn drained(&self) {
+        let mut connections = self.connections.subscribe();
+        // An error means that there is no port any more.
+        let _ = connections.wait_for(|open| *open == 0).await;
+    }
+
+    fn opened(&self) -> impl Drop {
+        struct Open<'a>(&'a Port);
+        impl Drop for Open<'_> {
+            fn drop(&mut self) {
+                self.0.connections.send_modify(|open| *open -= 1);
+            }
+        }
+        self.connections.send_modify(|open| *open += 1);
+        Open(self)
+    }
 }
 
 #[derive(Clone)]
@@ -41,7 +64,8 @@ where
         stop: Some(shared.ending()),
         ..ServeOptions::default()
     };
-    let methods = Methods(shared);
+    let methods = Methods(shared.clone());
+    let _open = shared.rpc.opened();
     let ended = if first == first_byte::MULTIPLEXED {
         serve_multiplexed(stream, methods, options, peer).await
     } else {

@@ -80,7 +80,7 @@ impl Servers for Routed {
     async fn follow(&self, shared: Arc<Shared>) {
         let nodes = || shared.gossip.lan_members().len();
         let members = async {
-            let mut changed = shared.gossip.changed();
+            let mut changed = shared.gossip.servers_changed();
             loop {
                 changed.mark_unchanged();
                 self.take(&members::servers(&shared));

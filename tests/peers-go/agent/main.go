@@ -484,7 +484,7 @@ func catalog() {
 	err := register(&NodeService{ID: "x"})
 	check(err != nil && strings.HasPrefix(err.Error(), "Must provide service name"), "%v", err)
 	err = register(nil, &HealthCheck{Name: "c", ServiceID: "gone"})
-	check(err != nil && strings.Contains(err.Error(), "Missing service registration"), "%v", err)
+	check(err != nil && strings.Contains(err.Error(), "Unknown service ID"), "%v", err)
 
 	services = IndexedNodeServices{}
 	must("Catalog.NodeServices", node, &services)
@@ -622,7 +622,7 @@ func coordinates() {
 
 func others() {
 	var meta QueryMeta
-	must("Internal.EventFire", &EventFire{Datacenter: dc, Name: "deploy", Payload: []byte("\x81\xa4Name\xa6deploy"), QueryOptions: QueryOptions{AllowStale: true}}, &meta)
+	must("Internal.EventFire", &EventFire{Datacenter: dc, Name: "deploy", Payload: []byte("\x82\xa1n\xa6deploy\xa1v\x01"), QueryOptions: QueryOptions{AllowStale: true}}, &meta)
 	fails("Connect must be enabled", "ConnectCA.Roots", &DcRequest{Datacenter: dc})
 	var nothing struct{}
 	must("Catalog.Deregister", &DeregisterRequest{Datacenter: dc, Node: "golang", ServiceID: "web-1-sidecar"}, &nothing)

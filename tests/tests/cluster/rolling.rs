@@ -2,9 +2,12 @@
 //! and notice nothing.
 
 use lictor_tests::cluster::{Cluster, Plan};
-use lictor_tests::load::{Load, Running};
-use lictor_tests::{json, until_for};
+use lictor_tests::load::{History, Load, Running};
+use lictor_tests::until_for;
 use std::time::Duration;
+
+/// Callers of client agents that write all the time.
+const WRITERS: usize = 9;
 
 fn writers(cluster: &Cluster, count: usize) -> Running {
     let clients = Cluster::clients_of(&cluster.clients, count);
@@ -16,31 +19,36 @@ fn writers(cluster: &Cluster, count: usize) -> Running {
     load.start(clients)
 }
 
-async fn finish(load: Running) {
+async fn finish(load: Running) -> History {
     load.progress(50).await;
     let history = load.stop().await;
     let (gap, at) = history.longest_gap();
     println!(
-        "{} writes, the slowest {:?}, longest time without one {gap:?} at {at:?}",
+        "{} writes, {} failed, the slowest {:?}, longest time without one {gap:?} at {at:?}",
         history.acknowledged(),
+        history.complaints.len(),
         history.slowest()
     );
-    history.is_without_failure();
     history.is_linearizable();
+    history
 }
 
 /// Each server ends by a signal, as for an upgrade, and starts again.
 #[tokio::test]
 #[ignore = "takes a minute"]
 async fn a_rolling_restart_fails_no_write() {
-    restart(false).await;
+    restart(false).await.is_without_failure();
 }
 
-/// Each server is killed and starts again.
+/// Each server is killed and starts again. Whether a write that was on its way into a killed
+/// leader has happened nobody knows, and an agent that tried it again could make it twice: those
+/// fail, at most one of each writer and killed server, and no other.
 #[tokio::test]
 #[ignore = "takes a minute"]
-async fn a_rolling_kill_fails_no_write() {
-    restart(true).await;
+async fn a_rolling_kill_fails_only_what_was_under_way() {
+    let history = restart(true).await;
+    let failed = history.complaints.len();
+    assert!(failed <= WRITERS * 3, "{:#?}", history.complaints);
 }
 
 /// The short form, in every run: the leader alone restarts.
@@ -51,18 +59,18 @@ async fn a_restarted_leader_fails_no_write() {
     load.progress(50).await;
     let leader = cluster.leader().await;
     replace_process(&mut cluster, leader, false).await;
-    finish(load).await;
+    finish(load).await.is_without_failure();
 }
 
-async fn restart(kill: bool) {
+async fn restart(kill: bool) -> History {
     let mut cluster = Plan::servers(3).clients(3).start().await;
-    let load = writers(&cluster, 9);
+    let load = writers(&cluster, WRITERS);
     load.progress(50).await;
     for server in 0..3 {
         replace_process(&mut cluster, server, kill).await;
         load.progress(20).await;
     }
-    finish(load).await;
+    finish(load).await
 }
 
 async fn replace_process(cluster: &mut Cluster, server: usize, kill: bool) {
@@ -83,39 +91,31 @@ async fn replace_process(cluster: &mut Cluster, server: usize, kill: bool) {
 #[tokio::test]
 #[ignore = "takes two minutes"]
 async fn a_rolling_replacement_fails_no_write() {
-    let mut cluster = Plan::servers(3)
-        .clients(3)
-        .config(json!({"autopilot": {"server_stabilization_time": "1s"}}))
-        .start()
-        .await;
-    let load = writers(&cluster, 9);
+    let mut cluster = Plan::servers(3).clients(3).start().await;
+    let load = writers(&cluster, WRITERS);
     load.progress(50).await;
     for _ in 0..3 {
-        let new = cluster.add_server();
+        cluster.add_server();
+        // It has a vote then.
         cluster.settled().await;
-        let name = cluster.servers[new].name.clone();
-        voter(&cluster, &name, true).await;
         let mut old = cluster.servers.remove(0);
         old.up = false;
         old.agent.put("/v1/agent/leave", ()).await.ok();
         assert_eq!(old.agent.exit().await.code, 0);
         cluster.settled().await;
-        voter(&cluster, &old.name, false).await;
+        no_voter(&cluster, &old.name).await;
         load.progress(20).await;
     }
-    finish(load).await;
+    finish(load).await.is_without_failure();
 }
 
-async fn voter(cluster: &Cluster, name: &str, wanted: bool) {
-    let what = format!("{name} is a voter: {wanted}");
+async fn no_voter(cluster: &Cluster, name: &str) {
+    let what = format!("{name} is no voter");
     until_for(Duration::from_secs(60), &what, async || {
         let path = "/v1/operator/raft/configuration";
         let reply = cluster.servers[0].agent.try_get(path).await?;
-        let servers = reply.at("/Servers").as_array()?.clone();
-        let is = servers
-            .iter()
-            .any(|s| s["Node"] == name && s["Voter"] == true);
-        (is == wanted).then_some(())
+        let mut servers = reply.at("/Servers").as_array()?.iter();
+        (!servers.any(|s| s["Node"] == name && s["Voter"] == true)).then_some(())
     })
     .await;
 }

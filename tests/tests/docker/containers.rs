@@ -348,7 +348,7 @@ async fn checks_run_inside_containers() {
     agent.put("/v1/agent/check/deregister/hang", "").await.ok();
     // What did not end was ended.
     until("only the container's own process", async || {
-        let top = docker(&["top", &name, "-o", "args"]).await.ok();
+        let top = docker(&["top", &name, "-o", "pid,args"]).await.ok();
         (top.stdout.matches("/fixture hang").count() == 1).then_some(())
     })
     .await;

@@ -229,8 +229,8 @@ async fn only_lictor_is_run_and_the_link_is_there() {
         .await
         .ok();
     let size: u64 = size.stdout.trim().parse().expect("a number");
-    // The programs of tests are not optimised as a whole: a released one is a third smaller.
-    assert!(size < 25_000_000, "the image has {size} bytes");
+    // Not the size of a release: the programs of tests are not optimised as a whole.
+    assert!(size < 35_000_000, "the image has {size} bytes");
 }
 
 #[tokio::test]

@@ -30,4 +30,7 @@ async fn a_client_agent_in_go_is_served() {
         "{}",
         done.all()
     );
+    // What it fired has reached the server's own agent.
+    let events = agent.get("/v1/event/list?name=deploy").await;
+    assert_eq!(events.json[0]["Name"], "deploy", "{}", events.text);
 }

@@ -5,6 +5,7 @@ use crate::commands::none_wanted;
 use crate::cx::Cx;
 use crate::http_flags::HttpFlags;
 use crate::table::columns;
+use clap::ArgAction;
 use lictor_client::{Method, Request};
 use serde_json::Value;
 
@@ -15,10 +16,10 @@ pub(crate) struct Ps {
     #[command(flatten)]
     http: HttpFlags,
     /// Show containers that are left out on purpose, and those that ended, as well.
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, default_value_t = false)]
     all: bool,
     /// Show ids, addresses in the other family, and the rule that chose an address.
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, default_value_t = false)]
     detailed: bool,
 }
 

@@ -200,6 +200,12 @@ impl Session {
         self.streams.len()
     }
 
+    /// Bytes received and not read, over all streams.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.unread
+    }
+
     /// Why the session has ended, if it has.
     #[must_use]
     pub fn ended(&self) -> Option<End> {
@@ -312,7 +318,7 @@ impl Session {
     /// Ends the own direction after all that was written. Reading goes on.
     pub fn close_write(&mut self, id: StreamId, now: Duration) {
         if let Ok(at) = self.find(id.0) {
-            self.streams[at].close_write();
+            self.streams[at].close_write(now);
             self.finish(at, now);
         }
     }
@@ -323,7 +329,7 @@ impl Session {
         if let Ok(at) = self.find(id.0) {
             let stream = &mut self.streams[at];
             self.unread -= stream.stop_reading();
-            stream.close_write();
+            stream.close_write(now);
             self.finish(at, now);
         }
     }
@@ -364,9 +370,8 @@ impl Session {
             stream.ready = false;
             if stream.send(out, before + max - out.len()) {
                 self.events.push_back(Event::Sent(StreamId(id)));
-                if let Some(fin) = stream.fin(now) {
+                if let Some(fin) = stream.fin() {
                     out.extend_from_slice(&fin.encode());
-                    self.plan_scan(now);
                     self.remove_if_over(at);
                 }
             } else {
@@ -524,9 +529,9 @@ impl Session {
     }
 
     fn finish(&mut self, at: usize, now: Duration) {
-        if let Some(fin) = self.streams[at].fin(now) {
+        self.plan_scan(now);
+        if let Some(fin) = self.streams[at].fin() {
             push(&mut self.control, fin);
-            self.plan_scan(now);
             self.remove_if_over(at);
         }
     }

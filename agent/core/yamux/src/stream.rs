@@ -92,9 +92,9 @@ impl Stream {
         self.fin_sent && self.fin_received && self.recv.is_empty()
     }
 
-    /// The own side is done, and the other one is not.
+    /// The own side is done, and the other one is not, or does not take the rest.
     pub(crate) fn half_closed(&self) -> bool {
-        self.fin_sent && !self.fin_received
+        self.closing && !(self.fin_sent && self.fin_received)
     }
 
     pub(crate) fn unread(&self) -> usize {
@@ -177,8 +177,11 @@ impl Stream {
     }
 
     /// The own side is done writing.
-    pub(crate) fn close_write(&mut self) {
-        self.closing = true;
+    pub(crate) fn close_write(&mut self, now: Duration) {
+        if !self.closing {
+            self.closing = true;
+            self.since = now;
+        }
     }
 
     /// Nobody will read what comes; how many unread bytes were dropped.
@@ -188,12 +191,11 @@ impl Stream {
     }
 
     /// The last frame of the own side, when it is due.
-    pub(crate) fn fin(&mut self, now: Duration) -> Option<Header> {
+    pub(crate) fn fin(&mut self) -> Option<Header> {
         if !self.closing || self.fin_sent || self.queued > 0 {
             return None;
         }
         self.fin_sent = true;
-        self.since = now;
         Some(self.header(Kind::Window, Flags::FIN, 0))
     }
 

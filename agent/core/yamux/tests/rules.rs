@@ -285,6 +285,17 @@ fn half_closed_streams_are_reset_in_the_end() {
     let (mut server, id) = with_stream();
     server.close(id, NOW);
     assert_eq!(headers(&mut server), [frame(Kind::Window, 4, 1, 0)]);
+    ends_in_a_reset(server, id);
+    // So are those whose last bytes nobody takes.
+    let (mut server, id) = with_stream();
+    let all = vec![0; WINDOW as usize + 1];
+    server.write(id, all.into()).expect("open");
+    server.close(id, NOW);
+    output(&mut server);
+    ends_in_a_reset(server, id);
+}
+
+fn ends_in_a_reset(mut server: Session, id: StreamId) {
     let mut now = NOW;
     while server.streams() > 0 {
         now = server.poll_timeout();
