@@ -236,7 +236,10 @@ impl Acknowledged {
     /// The servers that have lost a part of their logs.
     pub(crate) fn lost(&self) -> Vec<u64> {
         let all = self.lock();
-        all.iter().filter(|(_, t)| t.lost).map(|(id, _)| *id).collect()
+        all.iter()
+            .filter(|(_, t)| t.lost)
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// A server begins anew.
@@ -329,9 +332,7 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
                 let upto = upto.map_or(0, |id| id.index);
                 self.acknowledged.note(self.id, term, upto);
             }
-            AppendEntriesResponse::Conflict
-                if self.acknowledged.denies(self.id, term, before) =>
-            {
+            AppendEntriesResponse::Conflict if self.acknowledged.denies(self.id, term, before) => {
                 // openraft counts on it that this does not happen.
                 let why = format!("{} has lost a part of its log", self.target);
                 return Err(RPCError::Unreachable(unreachable(why)));

@@ -487,7 +487,10 @@ async fn a_lost_log_is_noticed() {
 async fn of_two_the_other_gets_all_again() {
     let mut cluster = Cluster::of_three(Some(Scratch::new("two"))).await;
     let first = cluster.servers[0].0.clone();
-    first.change_servers(&[server(1), server(2)], &[]).await.unwrap();
+    first
+        .change_servers(&[server(1), server(2)], &[])
+        .await
+        .unwrap();
     first.propose(set("a", "1")).await.unwrap();
     cluster.all_show("a", "1", &[0, 1]).await;
     cluster.switch.unplug(&server(2).address);

@@ -113,7 +113,10 @@ impl Consensus {
             let metrics = self.inner.raft.server_metrics();
             let now = metrics.borrow_watched();
             let config = &now.membership_config;
-            (config.voter_ids().count(), config.voter_ids().any(|v| v == id))
+            (
+                config.voter_ids().count(),
+                config.voter_ids().any(|v| v == id),
+            )
         };
         if !votes || voters > 2 {
             self.remove(&server.node_id).await?;
