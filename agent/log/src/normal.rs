@@ -2,7 +2,9 @@
 //!
 //! openraft warns when an answer comes for a term that is over, which every start on an empty disk
 //! and every election may bring, and when nobody waits for an answer any more, which happens when
-//! a client goes away. Who reads warnings is to find reasons to act.
+//! a client goes away. It also warns of each message that another server did not answer, thirty
+//! times a second while that is down: who is out of reach is told once, by the agent itself. Who
+//! reads warnings is to find reasons to act.
 
 use std::fmt::{self, Write};
 
@@ -10,11 +12,16 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
 /// How such messages begin.
-const BEGINNINGS: [&str; 4] = [
+const BEGINNINGS: [&str; 9] = [
     "A message will be ignored because ",
     "OneshotConsumer.tx.send: ",
     "ProgressResponder.commit_tx.send: ",
     "ProgressResponder.complete_tx.send: ",
+    "HeartbeatWorker(",
+    "ReplicationCore recv RPCError: ",
+    "timeout while requesting ",
+    "while requesting ",
+    "sleep due to ",
 ];
 
 /// Whether the event is one of those.

@@ -148,6 +148,9 @@ pub enum ServeError {
         /// The format that can be read.
         known: u8,
     },
+    /// A server without a log votes for nobody.
+    #[error("this server has no log and votes for nobody")]
+    NoVote,
     /// The snapshot did not arrive whole.
     #[error("the snapshot was not received: {0}")]
     Snapshot(String),

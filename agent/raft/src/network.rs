@@ -16,9 +16,10 @@ use openraft::raft::{
 use openraft::{AnyError, RaftNetworkFactory, RaftNetworkV2};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What a request is for. Heartbeats must not wait behind entries, nor entries behind a snapshot:
@@ -175,32 +176,91 @@ pub(crate) fn decode_snapshot_head(bytes: &[u8]) -> Result<(Vote, SnapshotMeta),
 pub(crate) struct Network {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) store: Option<Arc<SnapshotStore>>,
+    pub(crate) acknowledged: Arc<Acknowledged>,
 }
 
 impl Network {
-    fn peer(&self, node: &ServerInfo, lane: Lane) -> PeerLink {
+    fn peer(&self, id: u64, node: &ServerInfo, lane: Lane) -> PeerLink {
         PeerLink {
             transport: self.transport.clone(),
             store: self.store.clone(),
+            acknowledged: self.acknowledged.clone(),
+            id,
             target: node.clone(),
             lane,
         }
     }
 }
 
+/// What others have said that they have, while this server led. A server that has less than that
+/// has lost a part of its log, and with it what its votes meant.
+#[derive(Debug, Default)]
+pub(crate) struct Acknowledged(Mutex<HashMap<u64, Told>>);
+
+#[derive(Debug, Default)]
+struct Told {
+    term: u64,
+    index: u64,
+    lost: bool,
+}
+
+impl Acknowledged {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Told>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, id: u64, term: u64, index: u64) {
+        let mut all = self.lock();
+        let told = all.entry(id).or_default();
+        if told.term != term {
+            *told = Told {
+                term,
+                ..Told::default()
+            };
+        }
+        told.index = told.index.max(index);
+    }
+
+    /// Whether one that does not have this entry has had it.
+    fn denies(&self, id: u64, term: u64, index: u64) -> bool {
+        let mut all = self.lock();
+        match all.get_mut(&id) {
+            Some(told) if told.term == term && index <= told.index => {
+                told.lost = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The servers that have lost a part of their logs.
+    pub(crate) fn lost(&self) -> Vec<u64> {
+        let all = self.lock();
+        all.iter()
+            .filter(|(_, t)| t.lost)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// A server begins anew.
+    pub(crate) fn forget(&self, id: u64) {
+        self.lock().remove(&id);
+    }
+}
+
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = PeerLink;
 
-    async fn new_client(&mut self, _: u64, node: &ServerInfo) -> PeerLink {
-        self.peer(node, Lane::Replication)
+    async fn new_client(&mut self, id: u64, node: &ServerInfo) -> PeerLink {
+        self.peer(id, node, Lane::Replication)
     }
 
-    async fn new_heartbeat_client(&mut self, _: u64, node: &ServerInfo) -> PeerLink {
-        self.peer(node, Lane::Heartbeat)
+    async fn new_heartbeat_client(&mut self, id: u64, node: &ServerInfo) -> PeerLink {
+        self.peer(id, node, Lane::Heartbeat)
     }
 
-    async fn new_snapshot_client(&mut self, _: u64, node: &ServerInfo) -> PeerLink {
-        self.peer(node, Lane::Snapshot)
+    async fn new_snapshot_client(&mut self, id: u64, node: &ServerInfo) -> PeerLink {
+        self.peer(id, node, Lane::Snapshot)
     }
 }
 
@@ -214,6 +274,8 @@ const APPEND_PIECE: usize = 512 << 10;
 pub(crate) struct PeerLink {
     transport: Arc<dyn Transport>,
     store: Option<Arc<SnapshotStore>>,
+    acknowledged: Arc<Acknowledged>,
+    id: u64,
     target: ServerInfo,
     lane: Lane,
 }
@@ -258,10 +320,26 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        match self.call(&Request::Append(rpc), &option).await? {
-            Response::Append(answer) => Ok(answer),
-            _ => Err(mismatch()),
+        let term = rpc.vote.leader_id.term;
+        let before = rpc.prev_log_id.map_or(0, |id| id.index);
+        let last = rpc.entries.last().map_or(before, |e| e.log_id.index);
+        let Response::Append(answer) = self.call(&Request::Append(rpc), &option).await? else {
+            return Err(mismatch());
+        };
+        match &answer {
+            AppendEntriesResponse::Success => self.acknowledged.note(self.id, term, last),
+            AppendEntriesResponse::PartialSuccess(upto) => {
+                let upto = upto.map_or(0, |id| id.index);
+                self.acknowledged.note(self.id, term, upto);
+            }
+            AppendEntriesResponse::Conflict if self.acknowledged.denies(self.id, term, before) => {
+                // openraft counts on it that this does not happen.
+                let why = format!("{} has lost a part of its log", self.target);
+                return Err(RPCError::Unreachable(unreachable(why)));
+            }
+            AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => {}
         }
+        Ok(answer)
     }
 
     async fn vote(

@@ -334,3 +334,176 @@ async fn a_lost_quorum_is_recovered_by_hand() {
     assert!(status.term > recovered.term);
     consensus.shutdown().await;
 }
+
+async fn until(what: &str, mut look: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if look() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it does not come to pass: {what}");
+}
+
+fn votes(consensus: &Consensus) -> Vec<(String, bool)> {
+    let mut all: Vec<_> = consensus
+        .status()
+        .voters
+        .into_iter()
+        .map(|p| (p.info.name, p.voter))
+        .collect();
+    all.sort();
+    all
+}
+
+#[tokio::test]
+async fn servers_come_and_go_one_by_one() {
+    let mut cluster = Cluster {
+        switch: Switch::default(),
+        servers: Vec::new(),
+        scratch: None,
+    };
+    for number in 1..=3 {
+        let server = cluster.start(number, number == 1).await;
+        cluster.servers.push(server);
+    }
+    let first = cluster.servers[0].0.clone();
+    assert!(first.is_founded().await);
+    assert!(!cluster.servers[1].0.is_founded().await);
+    assert!(matches!(
+        first.found(&[server(1)]).await,
+        Err(ProposeError::Refused(_))
+    ));
+    first.propose(set("a", "1")).await.unwrap();
+
+    // One that cannot be reached holds nobody up.
+    first.add_learner(&server(9)).await.unwrap();
+    first.add_learner(&server(2)).await.unwrap();
+    first.add_learner(&server(3)).await.unwrap();
+    first.propose(set("a", "2")).await.unwrap();
+    cluster.all_show("a", "2", &[1, 2]).await;
+    assert!(votes(&first).contains(&("s2".to_owned(), false)));
+    // A learner without a vote hears the leader all the same.
+    assert!(cluster.servers[1].0.last_contact().is_some());
+    first.promote(&server(2).node_id).await.unwrap();
+    first.promote(&server(3).node_id).await.unwrap();
+    first.remove(&server(9).node_id).await.unwrap();
+    let of = |v: &[(&str, bool)]| -> Vec<(String, bool)> {
+        v.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect()
+    };
+    assert_eq!(
+        votes(&first),
+        of(&[("s1", true), ("s2", true), ("s3", true)])
+    );
+    assert!(!first.status().joint);
+    first.settle().await.unwrap();
+    until("all are known to be there", || {
+        let last = first.last_log().0;
+        let there = |p: &lictor_raft::Progress| p.index == last && p.contact.is_some();
+        let all = first.progress();
+        all.len() == 2 && all.iter().all(there)
+    })
+    .await;
+
+    first.demote(&server(3).node_id).await.unwrap();
+    assert_eq!(
+        votes(&first),
+        of(&[("s1", true), ("s2", true), ("s3", false)])
+    );
+    let moved = ServerInfo {
+        name: "moved".to_owned(),
+        ..server(2)
+    };
+    first.readdress(&moved).await.unwrap();
+    assert!(votes(&first).contains(&("moved".to_owned(), true)));
+    first.remove(&server(3).node_id).await.unwrap();
+    first.remove(&server(2).node_id).await.unwrap();
+    assert_eq!(votes(&first), of(&[("s1", true)]));
+    first.propose(set("a", "3")).await.unwrap();
+    until("it counts on itself alone", || {
+        first.leader().is_some_and(|l| l.name == "s1")
+    })
+    .await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn servers_found_a_cluster_together() {
+    let mut cluster = Cluster {
+        switch: Switch::default(),
+        servers: Vec::new(),
+        scratch: None,
+    };
+    for number in 1..=3 {
+        let server = cluster.start(number, false).await;
+        cluster.servers.push(server);
+    }
+    let all: Vec<ServerInfo> = (1..=3).map(server).collect();
+    // Those without a log vote for nobody, unless they take part in a founding.
+    let vote = cluster.servers[1].0.serve_without_vote(b"\x01nonsense");
+    assert!(vote.await.is_err());
+    cluster.servers[1].0.found(&all).await.unwrap();
+    let leader = cluster.leader(&[0, 1, 2]).await;
+    let leading = cluster.servers[leader].0.clone();
+    leading.propose(set("a", "1")).await.unwrap();
+    cluster.all_show("a", "1", &[0, 1, 2]).await;
+    assert_eq!(votes(&leading).len(), 3);
+    cluster.stop().await;
+}
+
+/// A voter comes back under its id without its log: it is noticed, and it begins anew.
+#[tokio::test]
+async fn a_lost_log_is_noticed() {
+    let mut cluster = Cluster::of_three(Some(Scratch::new("lost"))).await;
+    let leader = cluster.leader(&[0, 1, 2]).await;
+    let leading = cluster.servers[leader].0.clone();
+    leading.propose(set("a", "1")).await.unwrap();
+    cluster.all_show("a", "1", &[0, 1, 2]).await;
+    let gone = (leader + 1) % 3;
+    let number = gone as u8 + 1;
+    cluster.switch.unplug(&server(number).address);
+    cluster.servers[gone].0.shutdown().await;
+    let Storage::Directory(dir) = cluster.storage(number) else {
+        panic!("no directory")
+    };
+    std::fs::remove_dir_all(dir).unwrap();
+    cluster.servers[gone] = cluster.start(number, false).await;
+    until("the loss", || leading.lost() == [server(number)]).await;
+    // Nothing else stops for it.
+    leading.propose(set("a", "2")).await.unwrap();
+    assert!(leading.is_leader());
+    leading.begin_anew(&server(number)).await.unwrap();
+    assert_eq!(votes(&leading).len(), 2);
+    assert!(leading.lost().is_empty());
+    leading.add_learner(&server(number)).await.unwrap();
+    cluster.all_show("a", "2", &[gone]).await;
+    leading.promote(&server(number).node_id).await.unwrap();
+    assert_eq!(votes(&leading).iter().filter(|(_, v)| *v).count(), 3);
+    cluster.stop().await;
+}
+
+/// With two voters nothing can be decided without the one that lost its log.
+#[tokio::test]
+async fn of_two_the_other_gets_all_again() {
+    let mut cluster = Cluster::of_three(Some(Scratch::new("two"))).await;
+    let first = cluster.servers[0].0.clone();
+    first
+        .change_servers(&[server(1), server(2)], &[])
+        .await
+        .unwrap();
+    first.propose(set("a", "1")).await.unwrap();
+    cluster.all_show("a", "1", &[0, 1]).await;
+    cluster.switch.unplug(&server(2).address);
+    cluster.servers[1].0.shutdown().await;
+    let Storage::Directory(dir) = cluster.storage(2) else {
+        panic!("no directory")
+    };
+    std::fs::remove_dir_all(dir).unwrap();
+    cluster.servers[1] = cluster.start(2, false).await;
+    until("the loss", || first.lost() == [server(2)]).await;
+    first.begin_anew(&server(2)).await.unwrap();
+    cluster.all_show("a", "1", &[1]).await;
+    first.propose(set("a", "2")).await.unwrap();
+    cluster.all_show("a", "2", &[0, 1]).await;
+    cluster.stop().await;
+}

@@ -26,7 +26,8 @@ pub async fn run(shared: Arc<Shared>) {
         let config = shared.config();
         (config.bootstrap_expect, config.bootstrap || config.dev_mode)
     };
-    if expect == 0 || alone {
+    let bound = || shared.cluster.identity.get().bound.is_some();
+    if alone || (expect == 0 && !bound()) {
         return;
     }
     let mut told = String::new();
@@ -46,7 +47,12 @@ pub async fn run(shared: Arc<Shared>) {
         changed.mark_unchanged();
         let servers = shared.cluster.links.servers();
         check_binding(&shared, &consensus, &servers).await;
+        if expect == 0 && !bound() {
+            // It was part of a founding once, and waits to be taken in now.
+            return;
+        }
         match judge(&shared.datacenter, expect, &servers) {
+            _ if expect == 0 => {}
             Verdict::Wait => {}
             Verdict::Conflict { text, member } => say(true, text, &member),
             Verdict::Ready(voters) => {
@@ -201,6 +207,13 @@ pub async fn bind(shared: &Shared, consensus: &Consensus, founding: &Founding) -
 /// A founding came to nothing.
 pub async fn release(shared: &Shared, cluster: &str) {
     let _joining = shared.cluster.joining.lock().await;
+    let founded = match shared.store.consensus() {
+        Some(consensus) => consensus.is_founded().await,
+        None => false,
+    };
+    if founded {
+        return;
+    }
     let freed = shared.cluster.identity.change(|b| {
         if b.bound.as_ref().is_some_and(|f| f.cluster == cluster) {
             b.bound = None;

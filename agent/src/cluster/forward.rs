@@ -93,6 +93,10 @@ impl Forward {
                             return Ok(outcome);
                         }
                         Ok(Answer::Failed(Failure::NoLeader | Failure::Stopped)) => true,
+                        // A leader of an older version, which does not know the command.
+                        Ok(Answer::Failed(Failure::Refused(text))) => {
+                            return Err(WriteError::Remote(text));
+                        }
                         Ok(_) | Err(AskError::Lost(_)) => return Err(WriteError::Unknown),
                         Err(AskError::NotSent(_)) => true,
                     }

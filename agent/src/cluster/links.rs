@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// A connection, whatever carries it.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -29,6 +29,8 @@ pub type Servers = Box<dyn Fn() -> Vec<ServerMember> + Send + Sync>;
 
 /// A server that cannot be reached is one that does not answer within this.
 const DIAL_LIMIT: Duration = Duration::from_secs(3);
+/// A server that does not answer is told of after so long.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Idle connections kept for one server and lane.
 const IDLE_MAX: usize = 2;
 /// Questions that wait to be written, for one server.
@@ -48,6 +50,8 @@ pub struct Links {
     servers: OnceLock<Servers>,
     idle: Mutex<HashMap<(String, Lane), Vec<Stream>>>,
     callers: Mutex<HashMap<String, Arc<Caller>>>,
+    /// Servers that do not answer consensus, since when, and whether that was told.
+    silent: Mutex<HashMap<String, (Instant, bool)>>,
 }
 
 impl Links {
@@ -61,7 +65,26 @@ impl Links {
             servers: OnceLock::new(),
             idle: Mutex::default(),
             callers: Mutex::default(),
+            silent: Mutex::default(),
         })
+    }
+
+    /// Tells once that a server cannot be reached, and once that it can again.
+    fn note_contact(&self, target: &ServerInfo, error: Option<&TransportError>) {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(error) = error else {
+            if let Some((since, true)) = silent.remove(&target.node_id) {
+                tracing::info!(target: "agent.server.raft", server_id = %target.node_id, name = %target.name, time = ?since.elapsed(), "server answers again");
+            }
+            return;
+        };
+        let (since, told) = silent
+            .entry(target.node_id.clone())
+            .or_insert((Instant::now(), false));
+        if !*told && since.elapsed() >= SILENCE {
+            *told = true;
+            tracing::warn!(target: "agent.server.raft", server_id = %target.node_id, name = %target.name, address = %target.address, error = %error, "failed to contact");
+        }
     }
 
     /// Finds servers by what `servers` says from now on. Only the first call counts.
@@ -150,6 +173,8 @@ impl Links {
         idle.retain(|(node, _), _| !node.eq_ignore_ascii_case(id));
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         callers.retain(|node, _| !node.eq_ignore_ascii_case(id));
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.retain(|node, _| !node.eq_ignore_ascii_case(id));
     }
 
     async fn exchange(
@@ -483,11 +508,13 @@ impl Transport for RaftLinks {
         limit: Duration,
     ) -> BoxFuture<'a, Result<Vec<u8>, TransportError>> {
         Box::pin(async move {
-            match timeout(limit, self.0.exchange(target, lane(on), &request)).await {
+            let answer = match timeout(limit, self.0.exchange(target, lane(on), &request)).await {
                 Ok(Ok(answer)) => Ok(answer),
                 Ok(Err(e)) => Err(TransportError(e.to_string())),
                 Err(_) => Err(TransportError(format!("{target} does not answer in time"))),
-            }
+            };
+            self.0.note_contact(target, answer.as_ref().err());
+            answer
         })
     }
 

@@ -142,7 +142,11 @@ async fn raft(
             let _joining = shared.cluster.joining.lock().await;
             founded = consensus.is_founded().await;
             same_cluster(shared, founded, &hello.cluster).map_err(io::Error::other)?;
-            consensus.serve(&request).await
+            if founded || shared.cluster.identity.get().bound.is_some() {
+                consensus.serve(&request).await
+            } else {
+                consensus.serve_without_vote(&request).await
+            }
         };
         let (kind, body) = framed(answer.map_err(|e| e.to_string()));
         wire::send(&mut stream, &[&[kind], &body]).await?;

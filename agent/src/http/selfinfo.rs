@@ -13,7 +13,7 @@ use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use lictor_gossip::Status;
 use lictor_raft::Consensus;
-use lictor_wire::Member;
+use lictor_wire::{GoDuration, Member};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +109,11 @@ fn server_stats(shared: &Shared, consensus: &Consensus) -> Value {
 
 fn raft_stats(consensus: &Consensus) -> Value {
     let status = consensus.status();
+    let contact = match consensus.last_contact() {
+        _ if consensus.is_leader() => "0".to_owned(),
+        None => "never".to_owned(),
+        Some(since) => GoDuration::from(since).to_string(),
+    };
     let servers: Vec<String> = status
         .voters
         .iter()
@@ -121,15 +126,22 @@ fn raft_stats(consensus: &Consensus) -> Value {
             )
         })
         .collect();
+    // Of the voters, as Consul counts them.
+    let own = consensus.server().id();
+    let others = status
+        .voters
+        .iter()
+        .filter(|p| p.voter && p.info.id() != own)
+        .count();
     json!({
         "applied_index": status.applied_index.to_string(), "commit_index": status.commit_index.to_string(),
-        "fsm_pending": "0", "last_contact": "0", "last_log_index": status.last_log_index.to_string(),
+        "fsm_pending": "0", "last_contact": contact, "last_log_index": status.last_log_index.to_string(),
         "last_log_term": status.last_log_term.to_string(),
         "last_snapshot_index": status.last_snapshot_index.to_string(),
         "last_snapshot_term": status.last_snapshot_term.to_string(),
         "latest_configuration": format!("[{}]", servers.join(" ")),
         "latest_configuration_index": status.membership_index.to_string(),
-        "num_peers": status.voters.len().saturating_sub(1).to_string(), "protocol_version": "3",
+        "num_peers": others.to_string(), "protocol_version": "3",
         "protocol_version_max": "3", "protocol_version_min": "0", "snapshot_version_max": "1",
         "snapshot_version_min": "0", "state": status.state.as_str(), "term": status.term.to_string(),
     })
@@ -267,9 +279,14 @@ fn server_gauges(shared: &Shared, consensus: &Consensus) -> Vec<crate::metrics::
             .count()
     };
     let (clients, servers) = (count("node"), count("consul"));
+    // A lone server is not asked how it is, and is well while it leads.
+    let health = shared.cluster.autopilot.last();
+    let (tolerance, healthy) = health
+        .filter(|_| leads && status.voters.len() > 1)
+        .map_or((0, leads), |h| (h.failure_tolerance(), h.healthy()));
     vec![
-        plain("autopilot.failure_tolerance", 0.0),
-        plain("autopilot.healthy", f64::from(u8::from(leads))),
+        plain("autopilot.failure_tolerance", tolerance as f64),
+        plain("autopilot.healthy", f64::from(u8::from(healthy))),
         ("members.clients".into(), clients as f64, dc()),
         ("members.servers".into(), servers as f64, dc()),
         plain("raft.applied_index", status.applied_index as f64),

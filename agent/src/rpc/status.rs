@@ -21,7 +21,7 @@ fn own(call: &Call<'_>) -> Result<(), String> {
 
 fn leader(call: &Call<'_>) -> String {
     let consensus = call.shared.store.consensus();
-    let leader = consensus.and_then(|c| c.status().leader);
+    let leader = consensus.and_then(lictor_raft::Consensus::leader);
     leader.map(|l| l.address).unwrap_or_default()
 }
 

@@ -94,6 +94,46 @@ impl Consensus {
             .await
     }
 
+    /// The servers that have lost a part of the logs that they had while this server led: their
+    /// votes are worth nothing, and nothing is sent to them. See [`Consensus::begin_anew`].
+    pub fn lost(&self) -> Vec<ServerInfo> {
+        let metrics = self.inner.raft.server_metrics();
+        let now = metrics.borrow_watched();
+        let lost = self.inner.acknowledged.lost().into_iter();
+        lost.filter_map(|id| now.membership_config.get_node(&id).cloned())
+            .collect()
+    }
+
+    /// Lets a server that has lost its log begin anew. With more than two voters it is removed, and
+    /// is to be added again: until it has everything it must not vote. Where there are only two,
+    /// nothing could be decided without it: it gets everything from this server, as the leader.
+    pub async fn begin_anew(&self, server: &ServerInfo) -> Result<(), ProposeError> {
+        let id = server.id();
+        let (voters, votes) = {
+            let metrics = self.inner.raft.server_metrics();
+            let now = metrics.borrow_watched();
+            let config = &now.membership_config;
+            (
+                config.voter_ids().count(),
+                config.voter_ids().any(|v| v == id),
+            )
+        };
+        if !votes || voters > 2 {
+            self.remove(&server.node_id).await?;
+            self.inner.acknowledged.forget(id);
+            return Ok(());
+        }
+        let allowed = self.inner.raft.trigger().allow_next_revert(&id, true).await;
+        match allowed {
+            Ok(Ok(())) => {
+                self.inner.acknowledged.forget(id);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(ProposeError::Refused(error.to_string())),
+            Err(_) => Err(ProposeError::Stopped),
+        }
+    }
+
     /// One change. It goes on to its end even where nobody waits for it any more.
     async fn change(
         &self,

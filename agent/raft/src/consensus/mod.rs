@@ -10,7 +10,7 @@ use crate::disk::{Fs, Lock, RealFs};
 use crate::error::{FatalError, ProposeError, ReadError, StartError};
 use crate::log::{LogCloser, LogStore, Shared};
 use crate::machine::{Link, Machine};
-use crate::network::{Network, NoPeers, Transport};
+use crate::network::{Acknowledged, Network, NoPeers, Transport};
 use crate::snapshot::SnapshotStore;
 use crate::status::{self, Leadership, Status};
 use crate::types::{LogId, Proposal, ServerInfo, TypeConfig};
@@ -122,6 +122,7 @@ struct Inner {
     leads: AtomicBool,
     stopped: AtomicBool,
     received: AtomicU64,
+    acknowledged: Arc<Acknowledged>,
     /// When the leader was last heard, in milliseconds since `started`, plus one; zero: never.
     heard: AtomicU64,
     started: Instant,
@@ -209,9 +210,11 @@ impl Consensus {
         };
 
         let shared = log.handle();
+        let acknowledged = Arc::new(Acknowledged::default());
         let network = Network {
             transport,
             store: store.clone(),
+            acknowledged: acknowledged.clone(),
         };
         let raft = Raft::build(id, Arc::new(config), network, log, machine)
             .await
@@ -232,6 +235,7 @@ impl Consensus {
             leads: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             received: AtomicU64::new(0),
+            acknowledged,
             heard: AtomicU64::new(0),
             started: Instant::now(),
             lease,

@@ -92,9 +92,22 @@ impl Consensus {
 
     /// Answers a request that a [`Transport`](crate::Transport) brought.
     pub async fn serve(&self, request: &[u8]) -> Result<Vec<u8>, ServeError> {
+        self.answer(network::decode(request)?).await
+    }
+
+    /// The same for a server that has no log, and is not about to make a cluster with others. It
+    /// follows who leads, and votes for nobody: it may have had a log, with what its votes meant.
+    pub async fn serve_without_vote(&self, request: &[u8]) -> Result<Vec<u8>, ServeError> {
+        match network::decode(request)? {
+            request @ Request::Append(_) => self.answer(request).await,
+            _ => Err(ServeError::NoVote),
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Result<Vec<u8>, ServeError> {
         let raft = &self.inner.raft;
         let stopped = |_| ServeError::Stopped;
-        let response = match network::decode::<Request>(request)? {
+        let response = match request {
             Request::Append(rpc) => {
                 let answer = raft.append_entries(rpc).await.map_err(stopped)?;
                 // One who leads no more is refused by its vote: nobody was heard.

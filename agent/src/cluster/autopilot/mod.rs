@@ -248,6 +248,12 @@ async fn follow_members(shared: &Shared, consensus: &Consensus, strangers: &mut 
         log_refusal("end a change of the servers", consensus.settle()).await;
         return;
     }
+    for server in consensus.lost() {
+        tracing::error!(target: "agent.server.autopilot", id = %server.node_id, name = %server.name, address = %server.address,
+            "server has lost its log: it is taken in anew");
+        log_refusal("take a server in anew", consensus.begin_anew(&server)).await;
+    }
+    let status = consensus.status();
     let peers: Vec<ServerInfo> = status.voters.into_iter().map(|p| p.info).collect();
     let mut members = shared.cluster.links.servers();
     if shared.config().bootstrap && !shared.config().dev_mode {
