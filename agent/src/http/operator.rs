@@ -40,7 +40,14 @@ pub async fn keyring(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Htt
             "Error validating local-only: local-only can only be set for list requests",
         ));
     }
-    let answers = keys::operate(shared, operation, &key, relay_factor, local_only).await;
+    let answers = match shared.store.upstream() {
+        // Servers are in both pools.
+        Some(upstream) => {
+            let asked = upstream.keyring(operation, &key, relay_factor, local_only);
+            asked.await?
+        }
+        None => keys::operate(shared, operation, &key, relay_factor, local_only).await,
+    };
     if let Some(errors) = keys::errors(&answers) {
         return Err(HttpError::internal(errors));
     }

@@ -12,6 +12,7 @@ mod servers;
 mod tell;
 
 use crate::agent::Shared;
+use crate::gossip::keys::{KeyOperation, KeyringAnswer};
 use crate::query::{Freshness, Query, ReadOptions};
 use crate::store::{Answered, Contact, TxnRead, WriteError};
 use bytes::Bytes;
@@ -27,6 +28,7 @@ use lictor_state::{Command, CoordinateUpdate, Outcome, Part, TxnOp, View};
 use lictor_wire::{Session, Str};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -347,6 +349,48 @@ impl Upstream {
             .call("Internal.EventFire", &request, Kind::Write)
             .await?;
         Ok(())
+    }
+
+    /// Has a server do something to the keys of its pools: see [`crate::gossip::keys::operate`].
+    pub async fn keyring(
+        &self,
+        operation: KeyOperation,
+        key: &str,
+        relay_factor: u8,
+        local_only: bool,
+    ) -> Result<Vec<KeyringAnswer>, WriteError> {
+        let (word, kind) = match operation {
+            KeyOperation::List => ("list", Kind::Read),
+            KeyOperation::Install => ("install", Kind::Write),
+            KeyOperation::Use => ("use", Kind::Write),
+            KeyOperation::Remove => ("remove", Kind::Write),
+        };
+        let request = message::KeyringRequest {
+            operation: word.into(),
+            key: key.into(),
+            datacenter: self.inner.datacenter.clone(),
+            relay_factor,
+            local_only,
+            ..message::KeyringRequest::default()
+        };
+        let reply: message::KeyringResponses = self
+            .call("Internal.KeyringOperation", &request, kind)
+            .await?;
+        let counts = |keys: Option<BTreeMap<String, i64>>| {
+            let count = |(key, n)| (key, usize::try_from(n).unwrap_or(0));
+            keys.unwrap_or_default().into_iter().map(count).collect()
+        };
+        let answer = |r: message::KeyringResponse| KeyringAnswer {
+            wan: r.wan,
+            datacenter: r.datacenter.to_string(),
+            segment: r.segment.to_string(),
+            messages: r.messages.unwrap_or_default(),
+            keys: counts(r.keys),
+            primary_keys: counts(r.primary_keys),
+            num_nodes: usize::try_from(r.num_nodes).unwrap_or(0),
+            error: r.error,
+        };
+        Ok(reply.responses.into_iter().map(answer).collect())
     }
 
     fn any_server(&self) -> DcRequest {
