@@ -268,7 +268,7 @@ mod tests {
         });
         let (there, missing) = (columns.next().unwrap(), columns.next().unwrap());
         let mut all: Vec<_> = crate::commands::ALL.iter().map(|e| e.name).collect();
-        all.push("agent");
+        all.extend(crate::commands::OF_AGENT.map(|(name, _)| name));
         all.sort_unstable();
         assert_eq!(there, all);
         for name in missing {
@@ -292,7 +292,7 @@ mod tests {
         let names = crate::commands::ALL.iter().map(|e| e.name);
         let names = names.chain(crate::commands::GROUPS.iter().map(|g| g.name));
         let mut first: Vec<&str> = names.filter_map(|n| n.split(' ').next()).collect();
-        first.push("agent");
+        first.extend(crate::commands::OF_AGENT.map(|(name, _)| name));
         first.sort_unstable();
         first.dedup();
         assert_eq!(listed, first);
