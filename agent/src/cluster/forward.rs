@@ -215,7 +215,12 @@ pub fn ask_leader<'a>(
                 tokio::select! {
                     answer = forward.links.ask(&leader, ask, limit) => answer,
                     // The former leader may never answer.
-                    () = deposed_of(consensus, &leader) => continue,
+                    () = deposed_of(consensus, &leader) => {
+                        if handed_over(consensus, ask) {
+                            return Ok(Answer::Done);
+                        }
+                        continue;
+                    }
                 }
             } else {
                 Ok(Answer::Failed(Failure::NoLeader))
@@ -229,6 +234,15 @@ pub fn ask_leader<'a>(
             }
         }
     })
+}
+
+/// Whether the change of leaders is what was asked for: the new one would find nothing to hand over.
+fn handed_over(consensus: &Consensus, ask: &Ask) -> bool {
+    let Ask::Transfer { id } = ask else {
+        return false;
+    };
+    let leader = consensus.leadership().borrow().leader.clone();
+    leader.is_some_and(|now| id.is_empty() || now.node_id.eq_ignore_ascii_case(id))
 }
 
 /// The leader, where it is another server.
