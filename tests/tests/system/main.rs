@@ -1,6 +1,7 @@
 //! The whole program: how it lives and ends, what it keeps, what it withstands. These tests look
 //! at time and memory and run one after the other.
 
+mod client;
 mod cluster;
 mod demo;
 mod durability;
