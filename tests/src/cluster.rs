@@ -286,22 +286,20 @@ impl Cluster {
     /// Waits until all that are up know the same leader and each other, all are in the catalog and
     /// healthy, and all servers have a vote. Gives the leader's place and how long it took.
     pub async fn settled(&self) -> (usize, Duration) {
+        self.settled_within(LIMIT).await
+    }
+
+    /// As [`Cluster::settled`], with a limit of its own.
+    pub async fn settled_within(&self, limit: Duration) -> (usize, Duration) {
         let start = Instant::now();
         let names: BTreeSet<&str> = self.up().map(|m| m.name.as_str()).collect();
-        let mut missing = String::new();
-        let end = start + LIMIT;
-        loop {
-            match self.unsettled(&names).await {
-                None => break,
-                Some(what) => missing = what,
-            }
+        while let Some(missing) = self.unsettled(&names).await {
             assert!(
-                Instant::now() < end,
-                "the cluster is not settled within {LIMIT:?}: {missing}"
+                start.elapsed() < limit,
+                "the cluster is not settled within {limit:?}: {missing}"
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        drop(missing);
         (self.leader().await, start.elapsed())
     }
 

@@ -2,11 +2,12 @@
 
 use lictor_tests::cluster::{Cluster, Plan};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 /// All servers end and start on other addresses with their old data, as after a move of a data
 /// centre: the cluster is the same.
 #[tokio::test]
-#[ignore = "takes half a minute"]
+#[ignore = "takes two minutes"]
 async fn all_servers_on_new_addresses_are_the_same_cluster() {
     let mut cluster = Plan::servers(3).clients(1).start().await;
     super::under_load(&mut cluster, async |cluster| {
@@ -18,8 +19,11 @@ async fn all_servers_on_new_addresses_are_the_same_cluster() {
             Cluster::readdress(server, *address, &new);
             server.start_again();
         }
-        // The client knows none of the new addresses: servers that know it tell it.
-        cluster.settled().await;
+        // The client knows none of the new addresses: servers that know it tell it. As long as it
+        // takes the old ones for alive it refuses the new, and for 30 s after it has seen them
+        // dead: a name is not to be taken over by whoever claims it.
+        let (_, took) = cluster.settled_within(Duration::from_secs(150)).await;
+        println!("settled after {took:?}");
         let peers = cluster.servers[0]
             .agent
             .get("/v1/operator/raft/configuration")
@@ -53,7 +57,7 @@ async fn one_server_on_a_new_address_rejoins() {
         let server = &mut cluster.servers[leader];
         Cluster::readdress(server, address, &others);
         server.start_again();
-        cluster.settled().await;
+        cluster.settled_within(Duration::from_secs(150)).await;
     })
     .await;
 }

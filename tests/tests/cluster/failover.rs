@@ -1,4 +1,5 @@
-//! How long it takes until the next write after the leader is killed.
+//! How long it takes until the next write after the leader is killed, and what three servers cost
+//! that have nothing to do.
 
 use lictor_tests::cluster::{Cluster, Plan};
 use std::time::{Duration, Instant};
@@ -89,6 +90,54 @@ async fn figures_of_twenty_killed_leaders() {
             worst.as_millis(),
             by_client.as_millis(),
             worst_by_client.as_millis()
+        );
+    }
+}
+
+/// Processor time of a process so far, in ticks of a hundredth of a second.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("its state");
+    // Behind the name, which is in brackets, the twelfth and thirteenth are what it used itself
+    // and what the system did for it.
+    let (_, rest) = stat.rsplit_once(") ").expect("a name in brackets");
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let number = |i: usize| fields[i].parse::<u64>().expect("a number");
+    number(11) + number(12)
+}
+
+/// The other figures: `tests/run cluster -- --ignored --nocapture idle`.
+#[tokio::test]
+#[ignore = "a measurement of two minutes"]
+async fn figures_of_three_idle_servers() {
+    let time = Duration::from_secs(30);
+    println!("| raft_multiplier | leader | each follower | client agent |");
+    println!("| --- | --- | --- | --- |");
+    for multiplier in [1, 5] {
+        let cluster = Plan::servers(3)
+            .clients(1)
+            .multiplier(multiplier)
+            .start()
+            .await;
+        let leader = cluster.leader().await;
+        // What a start brings with it is over then.
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        let pids: Vec<u32> = cluster.all().map(|m| m.agent.pid()).collect();
+        let before: Vec<u64> = pids.iter().map(|p| ticks(*p)).collect();
+        tokio::time::sleep(time).await;
+        let used: Vec<f64> = pids
+            .iter()
+            .zip(before)
+            .map(|(p, before)| (ticks(*p) - before) as f64 * 10.0 / time.as_secs_f64())
+            .collect();
+        assert_eq!(cluster.leader().await, leader, "nothing has happened");
+        let followers = (0..3)
+            .filter(|i| *i != leader)
+            .map(|i| used[i])
+            .sum::<f64>()
+            / 2.0;
+        println!(
+            "| {multiplier} | {:.1} ms/s | {followers:.1} ms/s | {:.1} ms/s |",
+            used[leader], used[3]
         );
     }
 }
