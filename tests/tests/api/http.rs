@@ -56,6 +56,34 @@ async fn unknown_paths_say_so() {
     }
 }
 
+/// The documentation tells of each path that it is not there: then it is not.
+#[tokio::test]
+async fn what_is_said_to_be_missing_is_missing() {
+    let text = lictor_tests::workspace().join("docs/compatibility.md");
+    let text = std::fs::read_to_string(text).expect("the documentation");
+    let rows = text.lines().filter_map(|line| {
+        let (paths, state) = line.strip_prefix("| `/v1/")?.split_once(" | ")?;
+        state.starts_with("404").then(|| format!("`/v1/{paths}"))
+    });
+    let agent = Agent::dev().await;
+    let mut tried = 0;
+    for row in rows {
+        for path in row.split('`').skip(1).step_by(2) {
+            assert!(path.starts_with("/v1/"), "{path}");
+            let path = path.replace("...", "x").replace(":name", "x");
+            let answer = agent.get(&path).await;
+            assert_eq!(answer.status, 404, "{path} is there");
+            assert!(
+                answer.text.starts_with("Invalid URL path"),
+                "{path}: {}",
+                answer.text
+            );
+            tried += 1;
+        }
+    }
+    assert!(tried >= 10, "only {tried} paths");
+}
+
 #[tokio::test]
 async fn consistency_is_named_and_two_at_once_are_refused() {
     let agent = Agent::dev().await;
