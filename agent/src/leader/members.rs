@@ -36,8 +36,25 @@ enum Action {
     Gone(&'static str),
 }
 
+/// What is written for a member.
+struct Work {
+    member: Str,
+    action: Action,
+    commands: Vec<Command>,
+}
+
+/// Who we are.
+struct Me {
+    name: Str,
+    datacenter: Str,
+}
+
 /// Keeps the catalog equal to the pool. `first` is called when all members have been compared once.
 pub(super) async fn run(shared: &Arc<Shared>, first: impl FnOnce()) {
+    let me = Me {
+        name: shared.node_name.clone(),
+        datacenter: shared.datacenter.clone(),
+    };
     let mut first = Some(first);
     let mut changed = shared.gossip.changed();
     let mut seen: Option<Arc<Members>> = None;
@@ -50,17 +67,22 @@ pub(super) async fn run(shared: &Arc<Shared>, first: impl FnOnce()) {
         let full = seen.is_none();
         let mut work = Vec::new();
         match &seen {
-            None => work.extend(now.values().filter_map(|m| plan(shared, &view, m))),
-            Some(seen) => work.extend(differences(shared, &view, seen, &now)),
+            None => work.extend(now.values().filter_map(|m| plan(&me, &view, m))),
+            Some(seen) => work.extend(differences(&me, &view, seen, &now)),
         }
         // Before the members of the last run have been asked, nobody is known to be gone.
         if full && is_settled {
-            work.extend(strays(shared, &view, &now));
+            work.extend(strays(&me, &view, &now));
         }
         drop(view);
         let wait = match write(shared, work).await {
-            Ok(()) => {
+            Ok(true) => {
                 seen = Some(now);
+                FULL
+            }
+            // Whatever stands in the way may be gone with the next change.
+            Ok(false) => {
+                seen = None;
                 FULL
             }
             Err(error) => {
@@ -85,21 +107,16 @@ pub(super) async fn run(shared: &Arc<Shared>, first: impl FnOnce()) {
 }
 
 /// What to write for the members that changed.
-fn differences(
-    shared: &Shared,
-    view: &View,
-    seen: &Members,
-    now: &Members,
-) -> Vec<(Str, Action, Command)> {
+fn differences(me: &Me, view: &View, seen: &Members, now: &Members) -> Vec<Work> {
     use imbl::ordmap::DiffItem;
     seen.diff(now)
         .filter_map(|item| match item {
             DiffItem::Add(_, member)
             | DiffItem::Update {
                 new: (_, member), ..
-            } => plan(shared, view, member),
-            DiffItem::Remove(_, member) if handled(shared, member) => {
-                gone(shared, view, &member.name, "reaped")
+            } => plan(me, view, member),
+            DiffItem::Remove(_, member) if handled(me, member) => {
+                gone(me, view, &member.name, "reaped")
             }
             DiffItem::Remove(..) => None,
         })
@@ -107,34 +124,34 @@ fn differences(
 }
 
 /// Nodes of agents that nobody in the pool is.
-fn strays(shared: &Shared, view: &View, now: &Members) -> Vec<(Str, Action, Command)> {
+fn strays(me: &Me, view: &View, now: &Members) -> Vec<Work> {
     let known: HashSet<Str> = now.keys().map(|name| fold(name)).collect();
     view.nodes()
         .filter(|node| !known.contains(&fold(&node.node)))
         .filter(|node| view.check(&node.node, CHECK).is_some())
-        .filter_map(|node| gone(shared, view, &node.node, "reaped"))
+        .filter_map(|node| gone(me, view, &node.node, "reaped"))
         .collect()
 }
 
 /// Whether a member is an agent of this datacenter.
-fn handled(shared: &Shared, member: &Member) -> bool {
+fn handled(me: &Me, member: &Member) -> bool {
     let tag = |key: &str| member.tags.get(key).map_or("", String::as_str);
     match tag("role") {
-        "node" => tag("dc") == shared.datacenter.as_str(),
+        "node" => tag("dc") == me.datacenter.as_str(),
         "consul" => crate::members::server(member)
-            .is_some_and(|s| s.datacenter == shared.datacenter && tag("segment").is_empty()),
+            .is_some_and(|s| s.datacenter == me.datacenter && tag("segment").is_empty()),
         _ => false,
     }
 }
 
-fn plan(shared: &Shared, view: &View, member: &Member) -> Option<(Str, Action, Command)> {
-    if !handled(shared, member) {
+fn plan(me: &Me, view: &View, member: &Member) -> Option<Work> {
+    if !handled(me, member) {
         return None;
     }
     match member.status {
-        Standing::Alive => alive(&shared.datacenter, view, member),
-        Standing::Failed => failed(&shared.datacenter, view, member),
-        Standing::Left => gone(shared, view, &member.name, "left"),
+        Standing::Alive => alive(&me.datacenter, view, member),
+        Standing::Failed => failed(&me.datacenter, view, member),
+        Standing::Left => gone(me, view, &member.name, "left"),
         // It is still there.
         Standing::Leaving => None,
     }
@@ -153,7 +170,7 @@ fn check(status: Status) -> HealthCheck {
     }
 }
 
-fn alive(datacenter: &Str, view: &View, member: &Member) -> Option<(Str, Action, Command)> {
+fn alive(datacenter: &Str, view: &View, member: &Member) -> Option<Work> {
     let name = Str::from(&*member.name);
     let address = Str::from(member.addr.ip().to_string());
     let id = Str::from(member.tags.get("id").map_or("", String::as_str));
@@ -179,6 +196,12 @@ fn alive(datacenter: &Str, view: &View, member: &Member) -> Option<(Str, Action,
             .and_then(|build| servers::version(build))
             .map(|version| [("consul-version", version.as_str())].into_iter().collect()),
     };
+    let mut commands = Vec::new();
+    if known.is_some_and(|n| !n.id.is_empty() && !id.is_empty() && fold(&n.id) != fold(&id)) {
+        // A name has one owner in the pool: the node that had it is no more, and its name is free
+        // as soon as the catalog knows that.
+        commands.push(critical(datacenter, member));
+    }
     let request = RegisterRequest {
         datacenter: datacenter.clone(),
         id,
@@ -190,7 +213,12 @@ fn alive(datacenter: &Str, view: &View, member: &Member) -> Option<(Str, Action,
         check: Some(Box::new(check(Status::Passing))),
         ..RegisterRequest::default()
     };
-    Some((name, Action::Alive, Command::Register(Box::new(request))))
+    commands.push(Command::Register(Box::new(request)));
+    Some(Work {
+        member: name,
+        action: Action::Alive,
+        commands,
+    })
 }
 
 /// The service of a server.
@@ -230,7 +258,7 @@ fn service(server: &ServerMember, member: &Member) -> NodeService {
     }
 }
 
-fn failed(datacenter: &Str, view: &View, member: &Member) -> Option<(Str, Action, Command)> {
+fn failed(datacenter: &Str, view: &View, member: &Member) -> Option<Work> {
     let name = Str::from(&*member.name);
     if view.node(&name).is_none() {
         tracing::info!(target: "agent.server", member = %name, "ignoring failed event for member because it does not exist in the catalog");
@@ -242,26 +270,27 @@ fn failed(datacenter: &Str, view: &View, member: &Member) -> Option<(Str, Action
     {
         return None;
     }
-    let request = RegisterRequest {
-        datacenter: datacenter.clone(),
-        id: member.tags.get("id").map_or("", String::as_str).into(),
-        node: name.clone(),
-        address: member.addr.ip().to_string().into(),
-        check: Some(Box::new(check(Status::Critical))),
-        // Only its check changes: the node may be somebody else's by now.
-        skip_node_update: true,
-        ..RegisterRequest::default()
-    };
-    Some((name, Action::Failed, Command::Register(Box::new(request))))
+    Some(Work {
+        commands: vec![critical(datacenter, member)],
+        member: name,
+        action: Action::Failed,
+    })
 }
 
-fn gone(
-    shared: &Shared,
-    view: &View,
-    name: &str,
-    reason: &'static str,
-) -> Option<(Str, Action, Command)> {
-    if name.eq_ignore_ascii_case(&shared.node_name) {
+/// The check of a member turns critical; its node's own row stays as it is.
+fn critical(datacenter: &Str, member: &Member) -> Command {
+    Command::Register(Box::new(RegisterRequest {
+        datacenter: datacenter.clone(),
+        node: Str::from(&*member.name),
+        address: member.addr.ip().to_string().into(),
+        check: Some(Box::new(check(Status::Critical))),
+        skip_node_update: true,
+        ..RegisterRequest::default()
+    }))
+}
+
+fn gone(me: &Me, view: &View, name: &str, reason: &'static str) -> Option<Work> {
+    if name.eq_ignore_ascii_case(&me.name) {
         // Another leader will do it, when we are gone.
         tracing::debug!(target: "agent.server", member = name, "deregistering self should be done by follower");
         return None;
@@ -269,23 +298,34 @@ fn gone(
     view.node(name)?;
     let name = Str::from(name);
     let request = DeregisterRequest {
-        datacenter: shared.datacenter.clone(),
+        datacenter: me.datacenter.clone(),
         node: name.clone(),
         ..DeregisterRequest::default()
     };
-    Some((name, Action::Gone(reason), Command::Deregister(request)))
+    Some(Work {
+        member: name,
+        action: Action::Gone(reason),
+        commands: vec![Command::Deregister(request)],
+    })
 }
 
-async fn write(shared: &Shared, work: Vec<(Str, Action, Command)>) -> Result<(), WriteError> {
+/// Writes; false if the catalog refused something.
+async fn write(shared: &Shared, work: Vec<Work>) -> Result<bool, WriteError> {
     let mut work = work.into_iter();
+    let mut accepted = true;
     loop {
-        let some: Vec<_> = work.by_ref().take(BATCH).collect();
+        let some: Vec<Work> = work.by_ref().take(BATCH).collect();
         if some.is_empty() {
-            return Ok(());
+            return Ok(accepted);
         }
-        let mut said = Vec::with_capacity(some.len());
-        let mut commands = Vec::with_capacity(some.len());
-        for (member, action, command) in some {
+        let mut members = Vec::new();
+        let mut commands = Vec::new();
+        for Work {
+            member,
+            action,
+            commands: mut of_member,
+        } in some
+        {
             match action {
                 Action::Alive => {
                     tracing::info!(target: "agent.server", member = %member, partition = "default", "member joined, marking health alive");
@@ -297,8 +337,8 @@ async fn write(shared: &Shared, work: Vec<(Str, Action, Command)>) -> Result<(),
                     tracing::info!(target: "agent.server", member = %member, partition = "default", reason, "deregistering member");
                 }
             }
-            said.push(member);
-            commands.push(command);
+            members.resize(members.len() + of_member.len(), member);
+            commands.append(&mut of_member);
         }
         let command = match commands.len() {
             1 => commands.remove(0),
@@ -308,10 +348,190 @@ async fn write(shared: &Shared, work: Vec<(Str, Action, Command)>) -> Result<(),
             Outcome::Batch(outcomes) => outcomes,
             one => vec![one],
         };
-        for (member, outcome) in said.into_iter().zip(outcomes) {
+        for (member, outcome) in members.into_iter().zip(outcomes) {
             if let Outcome::Refused(error) = outcome {
+                accepted = false;
                 tracing::error!(target: "agent.server", member = %member, error, "failed to reconcile member");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lictor_gossip::packet::message::Versions;
+    use lictor_state::{Changes, Entry, State};
+
+    /// A catalog, and the pool that it follows.
+    struct World {
+        state: State,
+        members: Members,
+        me: Me,
+    }
+
+    impl World {
+        fn new() -> World {
+            World {
+                state: State::from_view(View::default()),
+                members: Members::default(),
+                me: Me {
+                    name: "me".into(),
+                    datacenter: "dc1".into(),
+                },
+            }
+        }
+
+        fn set(&mut self, member: Member) {
+            self.members.insert(member.name.clone(), member);
+        }
+
+        fn apply(&mut self, command: Command) -> Outcome {
+            let index = self.state.index() + 1;
+            let entry = Entry { at: 0, command };
+            self.state.apply(index, &entry, &mut Changes::default())
+        }
+
+        /// Compares and writes; what was done to whom.
+        fn reconcile(&mut self, seen: Option<&Members>) -> Vec<(String, Action)> {
+            let view = self.state.view();
+            let work: Vec<Work> = match seen {
+                Some(seen) => differences(&self.me, &view, seen, &self.members),
+                None => {
+                    let planned = self
+                        .members
+                        .values()
+                        .filter_map(|m| plan(&self.me, &view, m));
+                    planned
+                        .chain(strays(&self.me, &view, &self.members))
+                        .collect()
+                }
+            };
+            let mut done = Vec::new();
+            for one in work {
+                for command in one.commands {
+                    let outcome = self.apply(command);
+                    assert!(!matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
+                }
+                done.push((one.member.to_string(), one.action));
+            }
+            done
+        }
+
+        fn status(&self, node: &str) -> Option<Status> {
+            self.state
+                .view()
+                .check(node, CHECK)
+                .map(|c| c.status.clone())
+        }
+    }
+
+    fn member(name: &str, id: &str, standing: Standing) -> Member {
+        let tags = [
+            ("role", "node"),
+            ("dc", "dc1"),
+            ("id", id),
+            ("build", "1.21.0:"),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let addr: std::net::SocketAddr = ([10, 0, 0, 1], 8301).into();
+        Member {
+            name: name.into(),
+            addr,
+            tags: Arc::new(tags.into()),
+            status: standing,
+            versions: Versions::ours(4),
+            ip: addr.ip().into(),
+        }
+    }
+
+    const ID: [&str; 2] = [
+        "11111111-2222-3333-4444-555555555555",
+        "22222222-2222-3333-4444-555555555555",
+    ];
+
+    fn alive(name: &str) -> Member {
+        member(name, ID[0], Standing::Alive)
+    }
+
+    #[test]
+    fn a_member_runs_through_its_life() {
+        let mut w = World::new();
+        w.set(alive("a"));
+        assert_eq!(w.reconcile(None), [("a".to_owned(), Action::Alive)]);
+        assert_eq!(w.status("a"), Some(Status::Passing));
+        assert_eq!(w.reconcile(None), [], "what is equal is not written");
+        let seen = w.members.clone();
+        w.set(member("a", ID[0], Standing::Leaving));
+        assert_eq!(w.reconcile(Some(&seen)), []);
+        w.set(member("a", ID[0], Standing::Failed));
+        assert_eq!(w.reconcile(Some(&seen)), [("a".to_owned(), Action::Failed)]);
+        assert_eq!(w.status("a"), Some(Status::Critical));
+        assert_eq!(w.reconcile(None), []);
+        w.set(member("a", ID[0], Standing::Left));
+        assert_eq!(w.reconcile(None), [("a".to_owned(), Action::Gone("left"))]);
+        assert!(w.state.view().node("a").is_none());
+        assert_eq!(w.reconcile(None), []);
+    }
+
+    #[test]
+    fn who_is_forgotten_goes_and_strangers_stay() {
+        let mut w = World::new();
+        w.set(alive("a"));
+        w.reconcile(None);
+        let external = |node: &str, check: Option<HealthCheck>| {
+            Command::Register(Box::new(RegisterRequest {
+                node: node.into(),
+                address: "10.0.0.9".into(),
+                check: check.map(Box::new),
+                ..RegisterRequest::default()
+            }))
+        };
+        w.apply(external("elsewhere", None));
+        w.apply(external("ghost", Some(check(Status::Passing))));
+        w.apply(external("me", Some(check(Status::Passing))));
+        assert_eq!(
+            w.reconcile(None),
+            [("ghost".to_owned(), Action::Gone("reaped"))]
+        );
+        let seen = w.members.clone();
+        w.members.remove("a");
+        assert_eq!(
+            w.reconcile(Some(&seen)),
+            [("a".to_owned(), Action::Gone("reaped"))]
+        );
+        let view = w.state.view();
+        let left: Vec<String> = view.nodes().map(|n| n.node.to_string()).collect();
+        assert_eq!(left, ["elsewhere", "me"]);
+    }
+
+    #[test]
+    fn a_rebuilt_machine_takes_its_name_over() {
+        let mut w = World::new();
+        w.set(alive("a"));
+        w.reconcile(None);
+        w.set(member("a", ID[1], Standing::Alive));
+        assert_eq!(w.reconcile(None), [("a".to_owned(), Action::Alive)]);
+        assert_eq!(w.status("a"), Some(Status::Passing));
+        let view = w.state.view();
+        assert_eq!(view.node("a").map(|n| n.id.as_str()), Some(ID[1]));
+    }
+
+    #[test]
+    fn other_members_are_no_nodes() {
+        let mut w = World::new();
+        let with = |key: &str, value: &str| {
+            let mut it = alive("x");
+            let mut tags = (*it.tags).clone();
+            tags.insert(key.to_owned(), value.to_owned());
+            it.tags = Arc::new(tags);
+            it
+        };
+        for (key, value) in [("role", "web"), ("dc", "dc2"), ("role", "consul")] {
+            w.set(with(key, value));
+            assert_eq!(w.reconcile(None), [], "{key} {value}");
+        }
+        w.set(member("never-seen", ID[1], Standing::Failed));
+        assert_eq!(w.reconcile(None), []);
     }
 }
