@@ -110,6 +110,21 @@ impl ServerMember {
     }
 }
 
+/// The member that is the server with this id. One that was given another name has two rows for a
+/// while: the one that is there counts.
+pub fn best<'m>(servers: &'m [ServerMember], id: &str) -> Option<&'m ServerMember> {
+    let rank = |s: &&ServerMember| match s.standing {
+        Standing::Alive => 0,
+        Standing::Leaving => 1,
+        Standing::Failed => 2,
+        Standing::Left => 3,
+    };
+    servers
+        .iter()
+        .filter(|s| s.id.eq_ignore_ascii_case(id))
+        .min_by_key(rank)
+}
+
 /// The first `d.d.d` in a build tag.
 pub fn version(build: &str) -> Option<String> {
     let mut rest = build;

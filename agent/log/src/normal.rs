@@ -81,7 +81,7 @@ mod tests {
             tracing::warn!(target: "openraft::raft::responder::impls::oneshot_responder",
                 "OneshotConsumer.tx.send: is_ok: {}", false);
             assert_eq!(lines(), [false, true]);
-            tracing::warn!(target: "openraft::core::raft_core", "timeout while requesting {}", "Vote");
+            tracing::warn!(target: "openraft::core::raft_core", "a quorum was lost while waiting for {}", "Vote");
             assert_eq!(lines(), [true, true]);
             tracing::error!(target: "openraft::core::raft_core", "A message will be ignored because it is");
             assert_eq!(lines(), [true, true]);

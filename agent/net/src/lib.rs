@@ -27,7 +27,7 @@
 //! first byte to its end, neither of which can be made smaller. Here a waiting connection owns its
 //! task and the head it has read, because bytes are read into and written from buffers that belong
 //! to the thread: 4 KiB of memory where hyper's takes 18 (`examples/idle.rs`), at the same speed
-//! (`examples/throughput.rs`). Two more things follow: refusals of malformed requests are Go's, byte
+//! (`examples/requests.rs`). Two more things follow: refusals of malformed requests are Go's, byte
 //! for byte, and request lines that Go accepts (`<`, `"`, bytes that are not UTF-8) are accepted.
 //! HTTP/2 (by ALPN, and by prior knowledge on plain connections) is hyper's.
 

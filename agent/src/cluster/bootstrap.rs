@@ -4,7 +4,7 @@ use super::founding::{Verdict, info, judge, may_rebind};
 use super::links::{AskError, Links};
 use super::wire::{Answer, Ask, Failure, Founding};
 use crate::agent::Shared;
-use crate::servers::{ServerMember, Standing};
+use crate::servers::{self, ServerMember, Standing};
 use futures_util::future::join_all;
 use lictor_raft::{Consensus, ServerInfo};
 use std::sync::Arc;
@@ -181,11 +181,7 @@ pub async fn bind(shared: &Shared, consensus: &Consensus, founding: &Founding) -
         return refused("it belongs to a cluster");
     }
     let servers = shared.cluster.links.servers();
-    let gone = |id: &str| {
-        !servers
-            .iter()
-            .any(|s| s.id.eq_ignore_ascii_case(id) && s.standing == Standing::Alive)
-    };
+    let gone = |id: &str| servers::best(&servers, id).is_none_or(|s| s.standing != Standing::Alive);
     let identity = &shared.cluster.identity;
     if let Some(old) = identity.get().bound
         && !may_rebind(&old, founding, gone)
@@ -237,9 +233,7 @@ async fn check_binding(shared: &Arc<Shared>, consensus: &Consensus, servers: &[S
         release(shared, &bound.cluster).await;
         return;
     }
-    let founder = servers
-        .iter()
-        .find(|s| s.id.eq_ignore_ascii_case(&bound.founder) && s.standing == Standing::Alive);
+    let founder = servers::best(servers, &bound.founder).filter(|s| s.standing == Standing::Alive);
     let Some(founder) = founder else { return };
     let answer = shared
         .cluster

@@ -11,7 +11,7 @@ use lictor_state::{Entry, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 /// The longest a write takes before its outcome is called unknown.
 const WRITE_LIMIT: Duration = Duration::from_secs(31);
@@ -116,19 +116,20 @@ impl Forward {
 
     /// Sends a write; gives up soon after another server has come to lead.
     async fn write_at(&self, leader: &ServerInfo, ask: Ask) -> Result<Answer, AskError> {
-        let mut leadership = self.consensus.leadership();
-        let deposed = async {
-            let other = |l: &lictor_raft::Leadership| {
-                l.leader.as_ref().is_some_and(|now| now.id() != leader.id())
-            };
-            if leadership.wait_for(other).await.is_err() {
-                std::future::pending::<()>().await;
+        let deposed = || AskError::Lost("another server leads".to_owned());
+        let sent = tokio::select! {
+            sent = self.links.send(leader, &ask, WRITE_LIMIT) => sent?,
+            () = deposed_of(&self.consensus, leader) => {
+                return Err(AskError::NotSent(deposed().to_string()));
             }
+        };
+        let late = async {
+            deposed_of(&self.consensus, leader).await;
             sleep(FORMER_LEADER).await;
         };
         tokio::select! {
-            answer = self.links.ask(leader, &ask, WRITE_LIMIT) => answer,
-            () = deposed => Err(AskError::Lost("another server leads".to_owned())),
+            answer = sent.answer(WRITE_LIMIT) => answer,
+            () = late => Err(deposed()),
         }
     }
 
@@ -211,7 +212,11 @@ pub fn ask_leader<'a>(
             let answer = if consensus.is_leader() {
                 Ok(serve::by_leader(shared, consensus, ask.clone()).await)
             } else if let Some(leader) = remote_leader(consensus) {
-                forward.links.ask(&leader, ask, limit).await
+                tokio::select! {
+                    answer = forward.links.ask(&leader, ask, limit) => answer,
+                    // The former leader may never answer.
+                    () = deposed_of(consensus, &leader) => continue,
+                }
             } else {
                 Ok(Answer::Failed(Failure::NoLeader))
             };
@@ -232,6 +237,17 @@ pub fn remote_leader(consensus: &Consensus) -> Option<ServerInfo> {
     (leader.id() != consensus.server().id()).then_some(leader)
 }
 
+/// Returns when another server leads than this one.
+async fn deposed_of(consensus: &Consensus, leader: &ServerInfo) {
+    let mut leadership = consensus.leadership();
+    let other =
+        |l: &lictor_raft::Leadership| l.leader.as_ref().is_some_and(|now| now.id() != leader.id());
+    if leadership.wait_for(other).await.is_err() {
+        // There is no consensus any more; whoever waits ends by other means.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Asks the leader for an index on behalf of all reads that wait: one question serves all that had
 /// begun when it was asked.
 async fn indexes(
@@ -246,19 +262,12 @@ async fn indexes(
             None => Err(Retry::Again),
             Some(leader) => {
                 let ask = Ask::ReadIndex { consistent };
-                let mut leadership = consensus.leadership();
-                let asking = timeout(INDEX_LIMIT, links.ask(&leader, &ask, INDEX_LIMIT));
-                let other = |l: &lictor_raft::Leadership| {
-                    l.leader.as_ref().is_some_and(|now| now.id() != leader.id())
-                };
                 tokio::select! {
-                    answer = asking => match answer {
-                        Ok(Ok(Answer::Index(index))) => Ok(index),
-                        Ok(Ok(Answer::Failed(Failure::Stopped))) => Err(Retry::Again),
+                    answer = links.ask(&leader, &ask, INDEX_LIMIT) => match answer {
+                        Ok(Answer::Index(index)) => Ok(index),
                         _ => Err(Retry::Again),
                     },
-                    // The former leader may never answer.
-                    _ = leadership.wait_for(other) => Err(Retry::Again),
+                    () = deposed_of(&consensus, &leader) => Err(Retry::Again),
                 }
             }
         };

@@ -4,7 +4,7 @@ use super::identity::Identity;
 use super::wire::{
     self, Answer, Ask, FIRST_BYTE, FORMAT, FRAME_MAX, HELLO_MAX, Hello, Lane, Welcome,
 };
-use crate::servers::{ServerMember, Standing};
+use crate::servers::{self, ServerMember, Standing};
 use futures_util::future::BoxFuture;
 use lictor_raft::{ServerInfo, SnapshotBody, Transport, TransportError};
 use std::collections::HashMap;
@@ -99,11 +99,12 @@ impl Links {
 
     /// Where the server may be, best first: where gossip sees it, then where it was.
     fn addresses(&self, target: &ServerInfo) -> Vec<String> {
-        let mut found: Vec<String> = self
-            .servers()
-            .into_iter()
-            .filter(|s| s.id.eq_ignore_ascii_case(&target.node_id) && s.standing != Standing::Left)
+        let servers = self.servers();
+        let member = servers::best(&servers, &target.node_id);
+        let mut found: Vec<String> = member
+            .filter(|s| s.standing != Standing::Left)
             .map(|s| s.rpc.to_string())
+            .into_iter()
             .collect();
         if !target.address.is_empty() && !found.contains(&target.address) {
             found.push(target.address.clone());
@@ -157,6 +158,12 @@ impl Links {
     fn take_idle(&self, target: &ServerInfo, lane: Lane) -> Option<Stream> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.get_mut(&(target.node_id.clone(), lane))?.pop()
+    }
+
+    /// What was kept may lead nowhere.
+    fn drop_idle(&self, target: &ServerInfo, lane: Lane) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.remove(&(target.node_id.clone(), lane));
     }
 
     fn keep(&self, target: &ServerInfo, lane: Lane, stream: Stream) {
@@ -241,21 +248,30 @@ impl Links {
         ask: &Ask,
         limit: Duration,
     ) -> Result<Answer, AskError> {
-        let (caller, reply) = match timeout(limit, self.put(target, wire::encode(ask))).await {
-            Ok(Ok(put)) => put,
-            Ok(Err(e)) => return Err(AskError::NotSent(e.to_string())),
-            Err(_) => return Err(AskError::NotSent("no connection in time".to_owned())),
-        };
-        let answer = match timeout(limit, reply.wait()).await {
-            Ok(Some(answer)) => answer,
-            Ok(None) => return Err(AskError::Lost("the connection broke".to_owned())),
-            Err(_) => {
-                // It may be that nothing comes through any more: the next one tries anew.
-                self.discard(target, &caller);
-                return Err(AskError::Lost("no answer in time".to_owned()));
-            }
-        };
-        wire::decode(&answer).map_err(|e| AskError::Lost(e.to_string()))
+        self.send(target, ask, limit).await?.answer(limit).await
+    }
+
+    /// Sends a question, no longer than `limit`. Dropping the future before it is done sends
+    /// nothing, unless it was about to end with success.
+    ///
+    /// # Errors
+    /// [`AskError::NotSent`].
+    pub async fn send(
+        self: &Arc<Links>,
+        target: &ServerInfo,
+        ask: &Ask,
+        limit: Duration,
+    ) -> Result<Sent, AskError> {
+        match timeout(limit, self.put(target, wire::encode(ask))).await {
+            Ok(Ok((caller, reply))) => Ok(Sent {
+                links: self.clone(),
+                target: target.clone(),
+                caller,
+                reply,
+            }),
+            Ok(Err(e)) => Err(AskError::NotSent(e.to_string())),
+            Err(_) => Err(AskError::NotSent("no connection in time".to_owned())),
+        }
     }
 
     /// Hands a question to a connection.
@@ -315,6 +331,33 @@ impl Links {
         {
             callers.remove(&target.node_id);
         }
+    }
+}
+
+/// A question that was sent.
+pub struct Sent {
+    links: Arc<Links>,
+    target: ServerInfo,
+    caller: Arc<Caller>,
+    reply: Reply,
+}
+
+impl Sent {
+    /// Waits for the answer, no longer than `limit`.
+    ///
+    /// # Errors
+    /// [`AskError::Lost`].
+    pub async fn answer(self, limit: Duration) -> Result<Answer, AskError> {
+        let answer = match timeout(limit, self.reply.wait()).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Err(AskError::Lost("the connection broke".to_owned())),
+            Err(_) => {
+                // It may be that nothing comes through any more: the next one tries anew.
+                self.links.discard(&self.target, &self.caller);
+                return Err(AskError::Lost("no answer in time".to_owned()));
+            }
+        };
+        wire::decode(&answer).map_err(|e| AskError::Lost(e.to_string()))
     }
 }
 
@@ -514,6 +557,9 @@ impl Transport for RaftLinks {
                 Err(_) => Err(TransportError(format!("{target} does not answer in time"))),
             };
             self.0.note_contact(target, answer.as_ref().err());
+            if answer.is_err() {
+                self.0.drop_idle(target, lane(on));
+            }
             answer
         })
     }

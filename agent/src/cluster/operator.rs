@@ -3,6 +3,7 @@
 use super::wire::{Answer, Ask, Failure};
 use super::{autopilot, forward, leave};
 use crate::agent::Shared;
+use crate::servers;
 use crate::store::WriteError;
 use crate::upstream::Kind;
 use lictor_raft::{Consensus, Consistency, Peer, ProposeError};
@@ -26,7 +27,7 @@ pub fn configuration(shared: &Shared, consensus: &Consensus) -> RaftConfiguratio
     let known = autopilot::last_indexes(shared);
     let row = |peer: &Peer| {
         let id = &peer.info.node_id;
-        let member = members.iter().find(|m| m.id.eq_ignore_ascii_case(id));
+        let member = servers::best(&members, id);
         let own = peer.info.id() == consensus.server().id();
         RaftServer {
             id: id.as_str().into(),

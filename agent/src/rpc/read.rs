@@ -82,6 +82,14 @@ fn is_shareable(query: &Query) -> bool {
         }
 }
 
+/// See [`Call::key`].
+fn key(method: &str, args: &[u8]) -> Option<String> {
+    let mut args: BTreeMap<String, serde_json::Value> = from_slice(args).ok()?;
+    args.retain(|name, _| !WHEN.contains(&name.as_str()));
+    let args = serde_json::to_string(&args).ok()?;
+    Some(format!("{method} {args}"))
+}
+
 impl Call<'_> {
     /// Which rows are wanted, and in what order.
     pub(super) fn narrow(
@@ -157,10 +165,7 @@ impl Call<'_> {
     /// What two requests must have in common to share an answer: the method and every argument but
     /// those that decide only when to answer.
     fn key(&self) -> Option<String> {
-        let mut args: BTreeMap<String, serde_json::Value> = from_slice(self.args).ok()?;
-        args.retain(|name, _| !WHEN.contains(&name.as_str()));
-        let args = serde_json::to_string(&args).ok()?;
-        Some(format!("{} {args}", self.method))
+        key(self.method, self.args)
     }
 
     /// A read that nothing narrows.
@@ -171,5 +176,68 @@ impl Call<'_> {
         answer: impl FnOnce(&View, QueryMeta) -> T,
     ) -> Reply {
         self.read(&Query::from(what), options, answer).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lictor_rpc_wire::message::{NodeSpecificRequest, ServiceSpecificRequest};
+    use lictor_rpc_wire::to_vec;
+
+    fn request(change: impl FnOnce(&mut ServiceSpecificRequest)) -> Option<String> {
+        let mut request = ServiceSpecificRequest {
+            service_name: "web".into(),
+            ..ServiceSpecificRequest::default()
+        };
+        change(&mut request);
+        key("Health.ServiceNodes", &to_vec(&request).unwrap())
+    }
+
+    #[test]
+    fn only_what_decides_when_to_answer_does_not_tell_requests_apart() {
+        let plain = request(|_| {});
+        assert!(plain.is_some());
+        let later = request(|r| {
+            r.options = QueryOptions {
+                token: "secret".into(),
+                min_query_index: 7,
+                max_query_time: 8,
+                allow_stale: true,
+                max_age: 9,
+                ..QueryOptions::default()
+            };
+        });
+        assert_eq!(later, plain);
+        for other in [
+            request(|r| r.service_name = "db".into()),
+            request(|r| r.service_tags = vec!["a".into()]),
+            request(|r| r.tag_filter = true),
+            request(|r| r.options.filter = "Node.ID == a".into()),
+            request(|r| r.node_meta_filters = Some([("k", "v")].into_iter().collect())),
+            request(|r| r.peer_name = "there".into()),
+            key(
+                "Catalog.ServiceNodes",
+                &to_vec(&ServiceSpecificRequest::default()).unwrap(),
+            ),
+        ] {
+            assert!(other.is_some());
+            assert_ne!(other, plain);
+        }
+        assert_eq!(key("Health.ServiceNodes", b"\xa1k"), None);
+    }
+
+    #[test]
+    fn what_is_sorted_by_distance_is_not_shared() {
+        let near = Narrow {
+            near: "server".into(),
+            ..Narrow::default()
+        };
+        assert!(is_shareable(&What::Nodes.into()));
+        assert!(!is_shareable(&What::Nodes.narrowed(near)));
+        let of_key = What::Key { key: "k".into() };
+        assert!(!is_shareable(&of_key.into()));
+        let args = NodeSpecificRequest::default();
+        assert_eq!(freshness(&args.options), Freshness::Default);
     }
 }

@@ -32,6 +32,12 @@ use tokio::time::Instant;
 /// How long a write may take before its outcome is called unknown; Consul gives it as long.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
+/// A leader that its quorum has not answered for so long cannot say when a write will be confirmed.
+const QUORUM_LIMIT: Duration = Duration::from_secs(7);
+
+/// How often a write that waits looks at that.
+const QUORUM_STEP: Duration = Duration::from_secs(1);
+
 /// How long a write or read waits for a new leader to hear from its quorum, or for a view to catch up.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -311,9 +317,19 @@ impl Consensus {
         if inner.stopped.load(Ordering::Acquire) {
             return Err(ProposeError::Stopped);
         }
-        match tokio::time::timeout(WRITE_LIMIT, inner.write(Proposal(entry.into()))).await {
-            Ok(result) => result,
-            Err(_) => Err(ProposeError::Unknown("it was not confirmed in time")),
+        let started = Instant::now();
+        let mut write = std::pin::pin!(inner.write(Proposal(entry.into())));
+        loop {
+            tokio::select! {
+                result = &mut write => return result,
+                () = tokio::time::sleep(QUORUM_STEP) => {}
+            }
+            if inner.quorum_is_silent() {
+                return Err(ProposeError::Unknown("most of the servers do not answer"));
+            }
+            if started.elapsed() >= WRITE_LIMIT {
+                return Err(ProposeError::Unknown("it was not confirmed in time"));
+            }
         }
     }
 
@@ -452,6 +468,18 @@ impl Inner {
             || "consensus has stopped".to_owned(),
             |e| format!("consensus has stopped: {e}"),
         )
+    }
+
+    /// Whether this server leads others of which too few have answered lately.
+    fn quorum_is_silent(&self) -> bool {
+        use openraft::Instant as _;
+        if self.sole.load(Ordering::Acquire) {
+            return false;
+        }
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let heard = metrics.last_quorum_acked.as_ref();
+        metrics.state.is_leader() && heard.is_some_and(|at| at.elapsed() > QUORUM_LIMIT)
     }
 
     /// Notes that this server leads and is up to date.

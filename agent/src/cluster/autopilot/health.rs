@@ -1,7 +1,7 @@
 //! How the servers are, and what follows from it. No clock, no network.
 
 use super::super::wire::Stats;
-use crate::servers::{ServerMember, Standing};
+use crate::servers::{self, ServerMember, Standing};
 use lictor_raft::ServerInfo;
 use lictor_state::AutopilotConfig;
 use std::collections::BTreeMap;
@@ -110,7 +110,7 @@ impl Health {
         let old = std::mem::take(&mut self.servers);
         for peer in peers {
             let id = peer.info.node_id.to_lowercase();
-            let member = members.iter().find(|m| m.id.eq_ignore_ascii_case(&id));
+            let member = servers::best(members, &id);
             let before = old.get(&id);
             let stats = peer.stats.or(before.map(|b| b.stats)).unwrap_or_default();
             let standing = member.map(|m| m.standing);
@@ -248,10 +248,11 @@ pub fn reconcile(
     let mut changes = Vec::new();
     let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
     let peer_of = |id: &str| peers.iter().find(|p| same(&p.node_id, id));
-    // A server that was made anew under its old name has two rows in gossip for a while.
     let usable =
         |m: &&ServerMember| m.datacenter == datacenter && m.format.is_some() && !m.id.is_empty();
-    for member in members.iter().filter(usable) {
+    let counts =
+        |m: &&ServerMember| servers::best(members, &m.id).is_some_and(|b| b.name == m.name);
+    for member in members.iter().filter(usable).filter(counts) {
         match member.standing {
             Standing::Left => {
                 if let Some(peer) = peer_of(&member.id).filter(|p| !same(&p.node_id, own)) {

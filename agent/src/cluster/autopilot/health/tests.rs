@@ -234,6 +234,13 @@ fn members_become_peers_and_peers_follow_members() {
     members[2].rpc = SocketAddr::from(([10, 0, 0, 33], 8300));
     assert!(matches!(&plan(&peers, &members)[..],
         [Change::Readdress(new)] if new.node_id == "id3" && new.address == "10.0.0.33:8300"));
+    // It was renamed: the old row says that it left, or failed.
+    members[2] = member(3, Standing::Alive);
+    let mut old = member(3, Standing::Left);
+    old.name = "old".into();
+    members.insert(0, old);
+    assert_eq!(plan(&peers, &members), []);
+    members.remove(0);
     // A new server where an old one was.
     members[2] = member(3, Standing::Alive);
     members[2].id = "id9".into();

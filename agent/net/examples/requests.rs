@@ -1,6 +1,6 @@
 //! How many small requests a second one core serves.
 //!
-//! `taskset -c 0 cargo run --profile quick -p lictor-net --example throughput -- [ours|hyper]`
+//! `taskset -c 0 cargo run --profile quick -p lictor-net --example requests -- [ours|hyper]`
 //!
 //! The server runs on this process's core; the load (32 connections, no pipelining) in a child
 //! process, which is moved to core 1 when `taskset` is there. `hyper` serves the same with hyper's
