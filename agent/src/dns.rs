@@ -10,6 +10,7 @@ use lictor_raft::Consistency;
 use lictor_state::View;
 use lictor_wire::Str;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 fn settings(config: &Config) -> lictor_dns::Settings {
     let d = &config.dns;
@@ -67,6 +68,11 @@ impl Source for State {
             .upstream()
             .is_none()
             .then(|| shared.store.view())
+    }
+
+    fn staleness(&self) -> Duration {
+        let heard = |shared: Arc<Shared>| shared.store.contact().last_contact_ms;
+        Duration::from_millis(self.0.upgrade().map_or(0, heard))
     }
 
     async fn consistent_view(&self) -> Result<Option<Arc<View>>, SourceError> {

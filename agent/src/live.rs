@@ -43,6 +43,7 @@ impl Live {
                 default: config.default_query_time.to_std(),
                 max: config.max_query_time.to_std(),
                 discovery_max_stale: config.discovery_max_stale.to_std(),
+                use_cache: config.http.use_cache,
             },
             response_headers: headers.collect(),
             block_endpoints: config.http.block_endpoints.clone(),

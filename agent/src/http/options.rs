@@ -105,7 +105,7 @@ pub fn unescape(text: &str, plus: bool) -> Option<Cow<'_, str>> {
     }))
 }
 
-/// Limits of waiting, from the configuration.
+/// What the configuration says of reads.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitLimits {
     /// Where the client names no time.
@@ -114,6 +114,8 @@ pub struct WaitLimits {
     pub max: Duration,
     /// Discovery reads without a word on consistency may be this stale; zero: not at all.
     pub discovery_max_stale: Duration,
+    /// Whether `?cached` means something.
+    pub use_cache: bool,
 }
 
 /// The time to wait: default and cap.
@@ -152,7 +154,7 @@ pub fn read_options(
             .map_err(|_| HttpError::bad_request("Invalid index"))?,
     };
     let (freshness, max_stale) = freshness(p, limits, discovery)?;
-    let cached = p.has("cached");
+    let cached = p.has("cached") && limits.use_cache;
     if cached && freshness == Freshness::Consistent {
         return Err(HttpError::bad_request(
             "Cannot specify ?cached with ?consistent, conflicting semantics.",
@@ -310,6 +312,7 @@ mod tests {
             default: Duration::from_secs(300),
             max: Duration::from_secs(600),
             discovery_max_stale: Duration::ZERO,
+            use_cache: true,
         };
         for _ in 0..100 {
             let w = jittered(Duration::from_secs(3600), &limits);

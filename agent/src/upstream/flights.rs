@@ -10,6 +10,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 /// What two queries must have in common to share a call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +32,7 @@ type Landed = Option<Result<Answered, WriteError>>;
 #[derive(Debug)]
 pub(super) struct Flight {
     key: Key,
+    begun: Instant,
     landed: watch::Receiver<Landed>,
     task: AbortHandle,
     flights: Weak<Flights>,
@@ -41,8 +43,14 @@ impl Flights {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The call of this key that is on its way, or a new one, and whether it is new.
-    pub(super) fn join<F, R>(self: &Arc<Flights>, key: Key, start: F) -> (Arc<Flight>, bool)
+    /// The call of this key that is on its way, if it began after `since`, or a new one, and
+    /// whether it is new.
+    pub(super) fn join<F, R>(
+        self: &Arc<Flights>,
+        key: Key,
+        since: Option<Instant>,
+        start: F,
+    ) -> (Arc<Flight>, bool)
     where
         F: FnOnce(Key) -> R,
         R: Future<Output = Result<Answered, WriteError>> + Send + 'static,
@@ -50,7 +58,8 @@ impl Flights {
         let mut all = self.lock();
         if let Some(flight) = all.get(&key).and_then(Weak::upgrade) {
             // One that has landed says what was, not what is.
-            if flight.landed.borrow().is_none() {
+            let serves = since.is_none_or(|since| flight.begun >= since);
+            if serves && flight.landed.borrow().is_none() {
                 return (flight, false);
             }
         }
@@ -62,6 +71,7 @@ impl Flights {
         });
         let flight = Arc::new(Flight {
             key: key.clone(),
+            begun: Instant::now(),
             landed,
             task: task.abort_handle(),
             flights: Arc::downgrade(self),

@@ -152,33 +152,42 @@ impl Upstream {
             };
             return self.fetch(query, &ask).await;
         }
-        let deadline = Instant::now() + options.wait;
+        let begun = Instant::now();
+        let deadline = begun + options.wait;
         let mut wait = options.asked;
         loop {
-            let (flight, own) = self.join(query, options.index, wait, options.freshness);
+            let (flight, own) = self.join(query, options.index, wait, options.freshness, None);
             let answered = tokio::select! {
                 answered = flight.landed() => answered?,
                 // The server keeps the time of the one who set out; the others keep their own.
-                () = sleep_until(deadline), if !own => {
-                    drop(flight);
-                    return self.fetch(query, &Ask::now(options.freshness)).await;
-                }
+                () = sleep_until(deadline), if !own => break,
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            if own || answered.index > options.index || left.is_zero() {
+            let news = answered.index > options.index;
+            if own || (news && options.freshness == Freshness::Stale) {
                 return Ok(answered);
+            }
+            if news || left.is_zero() {
+                break;
             }
             wait = left;
         }
+        // What has landed may have been on its way before this read began, and a write been
+        // acknowledged between. All who were told of it share one look.
+        let freshness = options.freshness;
+        let (flight, _) = self.join(query, 0, Duration::ZERO, freshness, Some(begun));
+        flight.landed().await
     }
 
-    /// The call for this query and index that is on its way, or a new one, and whether it is new.
+    /// The call for this query and index that is on its way, if it began after `since`, or a new
+    /// one, and whether it is new.
     fn join(
         &self,
         query: &Query,
         index: u64,
         wait: Duration,
         freshness: Freshness,
+        since: Option<Instant>,
     ) -> (Arc<Flight>, bool) {
         let key = Key {
             query: query.clone(),
@@ -186,7 +195,7 @@ impl Upstream {
             freshness,
         };
         let this = self.clone();
-        self.inner.flights.join(key, |key| async move {
+        self.inner.flights.join(key, since, |key| async move {
             let ask = Ask {
                 index: key.index,
                 wait,

@@ -17,6 +17,8 @@ struct OneKey {
     index: watch::Sender<u64>,
     calls: Mutex<Vec<(&'static str, Duration)>>,
     fault: Mutex<Option<WriteError>>,
+    /// How long an answer is on its way.
+    delay: Mutex<Option<Duration>>,
 }
 
 impl OneKey {
@@ -25,6 +27,7 @@ impl OneKey {
             index: watch::Sender::new(5),
             calls: Mutex::default(),
             fault: Mutex::default(),
+            delay: Mutex::default(),
         })
     }
 
@@ -34,6 +37,10 @@ impl OneKey {
 
     fn fail(&self, error: Option<WriteError>) {
         *self.fault.lock().unwrap() = error;
+    }
+
+    fn delay(&self, delay: Option<Duration>) {
+        *self.delay.lock().unwrap() = delay;
     }
 
     async fn until(&self, calls: usize) {
@@ -91,6 +98,10 @@ impl Servers for OneKey {
                 meta,
             }),
         };
+        let delay = *self.delay.lock().unwrap();
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
         Ok(reply.unwrap().into())
     }
 }
@@ -141,15 +152,18 @@ async fn a_read_is_a_call_and_its_rows_a_view() {
     assert_eq!(servers.count(), 2);
 }
 
-#[tokio::test]
-async fn equal_blocking_queries_share_a_call() {
+/// The calls made, and how many different answers fifty readers had, who all wait for a change.
+async fn fifty_wait(freshness: Freshness) -> (Vec<(&'static str, Duration)>, usize) {
     let servers = OneKey::new();
     let up = upstream(&servers);
-    let minute = Duration::from_secs(60);
+    let options = ReadOptions {
+        freshness,
+        ..above(5, Duration::from_secs(60))
+    };
     let readers: Vec<_> = (0..50)
         .map(|_| {
-            let up = up.clone();
-            tokio::spawn(async move { up.read(&key(), &above(5, minute)).await.unwrap() })
+            let (up, options) = (up.clone(), options.clone());
+            tokio::spawn(async move { up.read(&key(), &options).await.unwrap() })
         })
         .collect();
     servers.until(1).await;
@@ -158,18 +172,47 @@ async fn equal_blocking_queries_share_a_call() {
         tokio::task::yield_now().await;
     }
     servers.index.send_replace(6);
-    let mut epochs = Vec::new();
+    let mut epochs = std::collections::BTreeSet::new();
     for reader in readers {
         let answered = reader.await.unwrap();
         assert_eq!(answered.index, 6);
-        epochs.push(answered.view.epoch());
+        epochs.insert(answered.view.epoch());
     }
-    assert!(epochs.windows(2).all(|w| w[0] == w[1]));
-    assert_eq!(
-        servers.calls.lock().unwrap().as_slice(),
-        [("KVS.Get", minute)]
-    );
     assert_eq!(up.inner.flights.len(), 0);
+    let calls = servers.calls.lock().unwrap().clone();
+    (calls, epochs.len())
+}
+
+#[tokio::test]
+async fn equal_blocking_queries_share_a_call() {
+    let waiting = ("KVS.Get", Duration::from_secs(60));
+    assert_eq!(fifty_wait(Freshness::Stale).await, (vec![waiting], 1));
+    // Those who joined look once more, together: the first answer may have been under way before
+    // they asked.
+    let look = ("KVS.Get", Duration::ZERO);
+    assert_eq!(
+        fifty_wait(Freshness::Default).await,
+        (vec![waiting, look], 2)
+    );
+}
+
+/// An answer that was under way when a read began does not serve it.
+#[tokio::test(start_paused = true)]
+async fn whoever_joins_late_sees_what_was_written_before() {
+    let servers = OneKey::new();
+    let up = upstream(&servers);
+    servers.delay(Some(Duration::from_secs(2)));
+    let first = {
+        let up = up.clone();
+        tokio::spawn(async move { up.read(&key(), &above(4, Duration::from_secs(60))).await })
+    };
+    // The first one's answer has been made, with index 5, and is on its way.
+    servers.until(1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    servers.index.send_replace(6);
+    let late = up.read(&key(), &above(4, Duration::from_secs(60))).await;
+    assert_eq!(late.unwrap().index, 6);
+    assert_eq!(first.await.unwrap().unwrap().index, 5);
 }
 
 #[tokio::test]
