@@ -350,15 +350,10 @@ impl Store {
         let Some(consensus) = self.consensus() else {
             return Contact::default();
         };
-        if consensus.is_leader() {
-            return Contact {
-                known: true,
-                last_contact_ms: 0,
-            };
-        }
+        // A leader that no quorum follows any more is none.
         let heard = consensus.last_contact().unwrap_or_default();
         Contact {
-            known: consensus.leader().is_some(),
+            known: consensus.has_leader(),
             last_contact_ms: u64::try_from(heard.as_millis()).unwrap_or(u64::MAX),
         }
     }

@@ -180,18 +180,31 @@ impl Consensus {
     /// The leader, if it can be counted on: a follower has heard it of late, a leader has heard a
     /// quorum.
     pub fn leader(&self) -> Option<ServerInfo> {
-        let leader = self.inner.leadership.borrow().leader.clone()?;
+        let leadership = self.inner.leadership.borrow();
+        let leader = leadership.leader.as_ref()?;
+        self.counts_on(leader).then(|| leader.clone())
+    }
+
+    /// Whether there is a [`leader`](Consensus::leader).
+    pub fn has_leader(&self) -> bool {
+        let leadership = self.inner.leadership.borrow();
+        leadership
+            .leader
+            .as_ref()
+            .is_some_and(|l| self.counts_on(l))
+    }
+
+    fn counts_on(&self, leader: &ServerInfo) -> bool {
         let limit = 2 * self.election_timeout();
-        let heard = if leader.id() != self.inner.id {
-            self.last_contact().is_some_and(|c| c <= limit)
-        } else if self.inner.sole.load(Ordering::Acquire) {
-            true
-        } else {
-            let metrics = self.inner.raft.metrics();
-            let acked = metrics.borrow_watched().last_quorum_acked;
-            acked.is_some_and(|at| at.elapsed() <= limit)
-        };
-        heard.then_some(leader)
+        if leader.id() != self.inner.id {
+            return self.last_contact().is_some_and(|c| c <= limit);
+        }
+        if self.inner.sole.load(Ordering::Acquire) {
+            return true;
+        }
+        let metrics = self.inner.raft.metrics();
+        let acked = metrics.borrow_watched().last_quorum_acked;
+        acked.is_some_and(|at| at.elapsed() <= limit)
     }
 
     /// The longest time that a follower waits for its leader before it asks for votes.

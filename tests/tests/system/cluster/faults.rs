@@ -68,6 +68,17 @@ async fn a_lost_quorum_is_brought_back_by_hand() {
     }
     let id = cluster.servers[2].get("/v1/agent/self").await;
     let id = id.str("/Config/NodeID").to_owned();
+    // The one that stays is the leader: it has to notice that it is none any more.
+    loop {
+        let leader = cluster.leader(&[0, 1, 2]).await;
+        if leader == 2 {
+            break;
+        }
+        let to = format!("-id={id}");
+        cluster.servers[leader]
+            .cli(&["operator", "raft", "transfer-leader", &to])
+            .await;
+    }
     for i in [0, 1] {
         cluster.servers[i].kill().await;
     }
