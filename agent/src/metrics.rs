@@ -149,16 +149,11 @@ impl Metrics {
         struct Waits<'a>(&'a Metrics);
         impl Drop for Waits<'_> {
             fn drop(&mut self) {
-                self.0.queries_blocking(-1);
+                self.0.blocking.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        self.queries_blocking(1);
+        self.blocking.fetch_add(1, Ordering::Relaxed);
         Waits(self)
-    }
-
-    /// Counts waiting queries up or down.
-    pub fn queries_blocking(&self, by: i64) {
-        self.blocking.fetch_add(by, Ordering::Relaxed);
     }
 
     /// How many queries wait now.

@@ -1,5 +1,6 @@
 //! What a handler gives back, and how it becomes a response.
 
+use super::cache::Encoded;
 use super::{Call, Head, HttpError};
 use crate::agent::Shared;
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 use lictor_wire::gojson;
 use serde::Serialize;
 use std::io::Write;
+use std::sync::Arc;
 
 /// Plain text, as Go's server names it.
 pub const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -31,6 +33,8 @@ pub struct Reply {
 pub enum Payload {
     /// All of it.
     Whole(Bytes),
+    /// All of it, and others have the same.
+    Shared(Arc<Encoded>),
     /// Parts as they come; never compressed.
     Stream(super::Body),
 }
@@ -39,6 +43,7 @@ impl std::fmt::Debug for Payload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Payload::Whole(b) => write!(f, "{} bytes", b.len()),
+            Payload::Shared(b) => write!(f, "{} shared bytes", b.plain().len()),
             Payload::Stream(_) => f.write_str("stream"),
         }
     }
@@ -67,6 +72,13 @@ impl Reply {
     /// JSON that is already encoded.
     pub fn encoded(body: Bytes) -> Reply {
         Reply::bare(StatusCode::OK, body).with(header::CONTENT_TYPE, JSON)
+    }
+
+    /// JSON that several requests share.
+    pub fn shared(answer: Arc<Encoded>) -> Reply {
+        let mut reply = Reply::encoded(Bytes::new());
+        reply.body = Payload::Shared(answer);
+        reply
     }
 
     /// JSON in the form that the request asks for.
@@ -128,28 +140,41 @@ pub fn finish(shared: &Shared, head: &Head, reply: Reply, wrapped: bool) -> warp
     for (name, value) in &shared.live().response_headers {
         headers.insert(name.clone(), value.clone());
     }
-    let body = match body {
+    let zip = |length: usize| length >= GZIP_MIN && accepts_gzip(head);
+    let (plain, packed) = match body {
         Payload::Whole(body) => {
-            let zip = body.len() >= GZIP_MIN && accepts_gzip(head);
-            let body = match zip.then(|| gzip(&body)).flatten() {
-                Some(packed) => {
-                    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                    packed
-                }
-                None => body,
-            };
-            if head.method == http::Method::HEAD {
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-                Bytes::new().into()
-            } else {
-                body.into()
-            }
+            let packed = zip(body.len()).then(|| gzip(&body)).flatten();
+            (body, packed)
+        }
+        Payload::Shared(answer) => {
+            let plain = answer.plain().clone();
+            let packed = zip(plain.len()).then(|| answer.packed()).flatten();
+            (plain, packed.cloned())
         }
         Payload::Stream(parts) => {
-            warp::reply::Reply::into_response(warp::reply::stream(parts)).into_body()
+            let parts = warp::reply::Reply::into_response(warp::reply::stream(parts));
+            return assemble(parts, status, headers);
         }
     };
-    let mut response = warp::reply::Response::new(body);
+    if packed.is_some() {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    let body = packed.unwrap_or(plain);
+    let body = if head.method == http::Method::HEAD {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        Bytes::new()
+    } else {
+        body
+    };
+    let response = warp::reply::Response::new(body.into());
+    assemble(response, status, headers)
+}
+
+fn assemble(
+    mut response: warp::reply::Response,
+    status: StatusCode,
+    headers: HeaderMap,
+) -> warp::reply::Response {
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
@@ -170,7 +195,8 @@ fn accepts_gzip(head: &Head) -> bool {
     })
 }
 
-fn gzip(body: &[u8]) -> Option<Bytes> {
+/// Packs a body.
+pub(super) fn gzip(body: &[u8]) -> Option<Bytes> {
     let mut encoder = flate2::write::GzEncoder::new(
         Vec::with_capacity(body.len() / 4),
         flate2::Compression::fast(),

@@ -4,19 +4,52 @@
 //! as the index of its range stands where it stood: that index moves whenever the answer may have
 //! changed, which is what a blocking query relies on too.
 
+use super::answer::gzip;
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Most answers kept.
 const ENTRIES_MAX: usize = 4096;
-/// Most bytes of answers kept.
-const BYTES_MAX: usize = 8 << 20;
+/// Most bytes of answers kept, in both forms.
+const BYTES_MAX: usize = 16 << 20;
 /// A larger answer is made anew each time.
 const ANSWER_MAX: usize = 2 << 20;
 
 /// The answer to a longer request is made anew each time: the client chooses its length.
 const REQUEST_MAX: usize = 1024;
+
+/// An encoded answer that several requests share, in plain and, once one has asked for that, packed.
+#[derive(Debug)]
+pub struct Encoded {
+    plain: Bytes,
+    packed: OnceLock<Option<Bytes>>,
+}
+
+impl Encoded {
+    /// Of this body.
+    pub fn new(plain: Bytes) -> Arc<Encoded> {
+        Arc::new(Encoded {
+            plain,
+            packed: OnceLock::new(),
+        })
+    }
+
+    /// As it is.
+    pub fn plain(&self) -> &Bytes {
+        &self.plain
+    }
+
+    /// With gzip; packed once for all who ask. `None` where it cannot be.
+    pub fn packed(&self) -> Option<&Bytes> {
+        self.packed.get_or_init(|| gzip(&self.plain)).as_ref()
+    }
+
+    /// What it may come to hold, in bytes: packed it is no longer than plain, or hardly.
+    fn weight(&self) -> usize {
+        2 * self.plain.len()
+    }
+}
 
 /// The answers kept.
 #[derive(Debug, Default)]
@@ -34,24 +67,24 @@ struct Inner {
 struct Kept {
     epoch: u64,
     index: u64,
-    body: Bytes,
+    answer: Arc<Encoded>,
 }
 
 impl AnswerCache {
     /// The answer kept for this request, if its range is still where it was.
-    pub fn find(&self, request: &str, epoch: u64, index: u64) -> Option<Bytes> {
+    pub fn find(&self, request: &str, epoch: u64, index: u64) -> Option<Arc<Encoded>> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = inner.answers.get(request)?;
-        (kept.epoch == epoch && kept.index == index).then(|| kept.body.clone())
+        (kept.epoch == epoch && kept.index == index).then(|| kept.answer.clone())
     }
 
     /// Keeps an answer.
-    pub fn keep(&self, request: &str, epoch: u64, index: u64, body: &Bytes) {
-        if body.len() > ANSWER_MAX || request.len() > REQUEST_MAX {
+    pub fn keep(&self, request: &str, epoch: u64, index: u64, answer: &Arc<Encoded>) {
+        if answer.plain.len() > ANSWER_MAX || request.len() > REQUEST_MAX {
             return;
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.answers.len() >= ENTRIES_MAX || inner.bytes + body.len() > BYTES_MAX {
+        if inner.answers.len() >= ENTRIES_MAX || inner.bytes + answer.weight() > BYTES_MAX {
             // What is asked for often is back at once; bookkeeping for every hit would cost more.
             inner.answers = HashMap::new();
             inner.bytes = 0;
@@ -59,12 +92,12 @@ impl AnswerCache {
         let kept = Kept {
             epoch,
             index,
-            body: body.clone(),
+            answer: answer.clone(),
         };
-        inner.bytes += body.len();
+        inner.bytes += answer.weight();
         match inner.answers.get_mut(request) {
             Some(old) => {
-                let freed = old.body.len();
+                let freed = old.answer.weight();
                 *old = kept;
                 inner.bytes -= freed;
             }
@@ -82,20 +115,29 @@ mod tests {
     #[test]
     fn an_answer_is_valid_at_its_index_alone() {
         let cache = AnswerCache::default();
-        let body = Bytes::from_static(b"[]");
+        let body = Encoded::new(Bytes::from_static(b"[]"));
         cache.keep("/a", 0, 7, &body);
-        assert_eq!(cache.find("/a", 0, 7), Some(body.clone()));
-        assert_eq!(cache.find("/a", 0, 8), None);
-        assert_eq!(cache.find("/a", 1, 7), None, "a restore voids it");
-        assert_eq!(cache.find("/b", 0, 7), None);
+        let found = cache.find("/a", 0, 7).expect("it is kept");
+        assert!(Arc::ptr_eq(&found, &body));
+        assert!(cache.find("/a", 0, 8).is_none());
+        assert!(cache.find("/a", 1, 7).is_none(), "a restore voids it");
+        assert!(cache.find("/b", 0, 7).is_none());
         cache.keep("/a", 0, 8, &body);
-        assert_eq!(cache.inner.lock().unwrap().bytes, 2);
+        assert_eq!(cache.inner.lock().unwrap().bytes, body.weight());
+    }
+
+    #[test]
+    fn it_is_packed_once_for_all() {
+        let body = Encoded::new(Bytes::from(vec![b'a'; 4096]));
+        let first = body.packed().expect("it can be packed").as_ptr();
+        assert_eq!(body.packed().map(|b| b.as_ptr()), Some(first));
+        assert!(body.packed().is_some_and(|b| b.len() < 100));
     }
 
     #[test]
     fn it_is_bounded() {
         let cache = AnswerCache::default();
-        let body = Bytes::from(vec![0; 64 << 10]);
+        let body = Encoded::new(Bytes::from(vec![0; 64 << 10]));
         for n in 0..1000 {
             cache.keep(&n.to_string(), 0, 1, &body);
             assert!(cache.inner.lock().unwrap().bytes <= BYTES_MAX);

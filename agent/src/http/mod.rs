@@ -23,7 +23,7 @@ mod txn;
 mod ui;
 
 pub use answer::Reply;
-pub use cache::AnswerCache;
+pub use cache::{AnswerCache, Encoded};
 pub use error::HttpError;
 pub use options::{WaitLimits, jittered};
 
@@ -237,6 +237,7 @@ pub async fn internal_get(shared: &Arc<Shared>, path: &str, query: &str) -> (u16
         .to_owned();
     let body = match reply.body {
         answer::Payload::Whole(body) => body,
+        answer::Payload::Shared(answer) => answer.plain().clone(),
         answer::Payload::Stream(_) => Bytes::new(),
     };
     (reply.status.as_u16(), index, body)

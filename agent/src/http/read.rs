@@ -1,6 +1,7 @@
 //! The one way to read: consistency, waiting, the answer, and the headers that tell of it.
 
 use super::answer::{Reply, encode};
+use super::cache::Encoded;
 use super::{Call, HttpError};
 use crate::agent::Shared;
 use crate::query::{Query, ReadOptions};
@@ -16,6 +17,8 @@ use std::time::Duration;
 pub enum Found {
     /// An answer.
     Body(Bytes),
+    /// An answer that others have too.
+    Shared(Arc<Encoded>),
     /// An answer that is not plain JSON.
     Reply(Reply),
     /// Nothing: 404 with the headers of a read.
@@ -53,10 +56,7 @@ pub async fn run(
     if let Some(reply) = other_datacenter(shared, call) {
         return Ok(reply);
     }
-    let _counted = (options.index != 0).then(|| {
-        shared.metrics.queries_blocking(1);
-        scopeguard(|| shared.metrics.queries_blocking(-1))
-    });
+    let _counted = (options.index != 0).then(|| shared.metrics.query_blocks());
     let answered = match shared.store.read(read.query, options).await {
         Ok(answered) => answered,
         // The headers of a list are there even where the list is not.
@@ -64,16 +64,6 @@ pub async fn run(
         Err(error) => return Err(error.into()),
     };
     respond(shared, call, options, read, &answered)
-}
-
-fn scopeguard<F: FnMut()>(f: F) -> impl Drop {
-    struct Guard<F: FnMut()>(F);
-    impl<F: FnMut()> Drop for Guard<F> {
-        fn drop(&mut self) {
-            (self.0)();
-        }
-    }
-    Guard(f)
 }
 
 fn respond(
@@ -90,17 +80,19 @@ fn respond(
     let found = if read.shareable && read.query.narrow.near.is_empty() && !once {
         let request = request_key(call);
         match shared.answers.find(&request, view.epoch(), index) {
-            Some(body) => {
+            Some(answer) => {
                 hit = true;
-                Ok(Found::Body(body))
+                Ok(Found::Shared(answer))
             }
-            None => {
-                let found = (read.answer)(view);
-                if let Ok(Found::Body(body)) = &found {
-                    shared.answers.keep(&request, view.epoch(), index, body);
+            None => (read.answer)(view).map(|found| match found {
+                Found::Body(body) => {
+                    let answer = Encoded::new(body);
+                    let answers = &shared.answers;
+                    answers.keep(&request, view.epoch(), index, &answer);
+                    Found::Shared(answer)
                 }
-                found
-            }
+                found => found,
+            }),
         }
     } else {
         (read.answer)(view)
@@ -111,6 +103,7 @@ fn respond(
     };
     let mut reply = match found {
         Found::Body(body) => Reply::encoded(body),
+        Found::Shared(answer) => Reply::shared(answer),
         Found::Reply(reply) => reply,
         Found::Missing => Reply::bare(http::StatusCode::NOT_FOUND, Bytes::new()),
     };

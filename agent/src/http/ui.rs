@@ -284,7 +284,7 @@ mod tests {
     fn text(reply: &Reply) -> String {
         match &reply.body {
             Payload::Whole(body) => String::from_utf8_lossy(body).into_owned(),
-            Payload::Stream(_) => unreachable!("the UI does not stream"),
+            Payload::Shared(_) | Payload::Stream(_) => unreachable!("the UI has neither"),
         }
     }
 

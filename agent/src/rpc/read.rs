@@ -2,7 +2,7 @@
 
 use super::{Call, Reply, reply};
 use crate::http::filter::{self, Wanted};
-use crate::http::jittered;
+use crate::http::{Encoded, jittered};
 use crate::query::{Freshness, Narrow, Query, ReadOptions, What};
 use crate::store::{Answered, Contact};
 use bytes::Bytes;
@@ -153,11 +153,12 @@ impl Call<'_> {
             .as_ref()
             .and_then(|k| answers.find(k, view.epoch(), index))
         {
-            return Ok(found.to_vec());
+            return Ok(found.plain().to_vec());
         }
         let encoded = reply(&answer(view, meta(index, contact)))?;
         if let Some(key) = key {
-            answers.keep(&key, view.epoch(), index, &Bytes::copy_from_slice(&encoded));
+            let kept = Encoded::new(Bytes::copy_from_slice(&encoded));
+            answers.keep(&key, view.epoch(), index, &kept);
         }
         Ok(encoded)
     }
