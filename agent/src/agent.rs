@@ -1,6 +1,7 @@
 //! The parts of an agent, started in order and stopped in reverse.
 
 use crate::aliases::Aliases;
+use crate::clock::unix_ms;
 use crate::cluster::forward::Forward;
 use crate::cluster::identity::Identity as ClusterIdentity;
 use crate::cluster::links::{Links, RaftLinks};
@@ -14,7 +15,7 @@ use crate::load::Loader;
 use crate::local::plan::Identity;
 use crate::local::{self, Files, Local, Source};
 use crate::metrics::Metrics;
-use crate::store::{Store, WriteError, unix_ms};
+use crate::store::{Store, WriteError};
 use crate::upstream::Upstream;
 use crate::watches::Watching;
 use crate::{node_id, registrar};

@@ -3,6 +3,7 @@
 //! Write: a command is stamped, proposed, committed, applied; the next [`View`] is published and
 //! the watchers of what changed wake; then the writer is answered. Read: one atomic load.
 
+use crate::clock::{Stamps, unix_ms};
 use crate::cluster::forward::Forward;
 use crate::query::{Freshness, Query, ReadOptions};
 use crate::upstream::Upstream;
@@ -13,7 +14,7 @@ use lictor_state::{Changes, Command, Entry, Outcome, TxnError, TxnOp, TxnResult,
 use lictor_wire::{Session, Str};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// Where the replicated state is read and written: on a server its consensus and the view that it
@@ -29,6 +30,7 @@ struct Inner {
     forward: OnceLock<Arc<Forward>>,
     upstream: OnceLock<Upstream>,
     ending: AtomicBool,
+    stamps: Stamps,
 }
 
 /// What a read says of the leader.
@@ -127,6 +129,7 @@ impl Store {
                 consensus: OnceLock::new(),
                 upstream: OnceLock::new(),
                 ending: AtomicBool::new(false),
+                stamps: Stamps::default(),
                 forward: OnceLock::new(),
             }),
         }
@@ -192,6 +195,15 @@ impl Store {
         self.inner.published.watches.len()
     }
 
+    /// The time to stamp on what this server proposes as the leader.
+    pub fn stamp(&self) -> u64 {
+        let term = self.consensus().map_or(0, Consensus::term);
+        let latest = || self.view().last_lock_delay();
+        self.inner
+            .stamps
+            .stamp(term, std::time::Instant::now(), unix_ms, latest)
+    }
+
     /// Writes: here, or at the leader.
     pub async fn write(&self, command: Command) -> Result<Outcome, WriteError> {
         if let Some(upstream) = self.upstream() {
@@ -199,7 +211,7 @@ impl Store {
         }
         let consensus = self.consensus().ok_or(WriteError::NoLeader)?;
         let entry = Arc::new(Entry {
-            at: unix_ms(),
+            at: self.stamp(),
             command,
         });
         if consensus.is_leader() {
@@ -214,6 +226,28 @@ impl Store {
             // Boxed, so that the way of the leader stays small.
             Some(forward) => Box::pin(forward.write(entry)).await,
             None => Err(WriteError::NoLeader),
+        }
+    }
+
+    /// Writes what this server has decided as the leader, and only as the leader: nothing is passed
+    /// on. One that was stopped for a while and does not know yet that another leads has decided by
+    /// what was; the other must not hear of it.
+    ///
+    /// # Errors
+    /// [`WriteError::NoLeader`] if it does not lead.
+    pub async fn write_as_leader(&self, command: Command) -> Result<Outcome, WriteError> {
+        let consensus = self.consensus().ok_or(WriteError::NoLeader)?;
+        let entry = Entry {
+            at: self.stamp(),
+            command,
+        };
+        match consensus.propose(entry).await {
+            Ok(applied) => Ok(applied.outcome),
+            Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => {
+                Err(WriteError::NoLeader)
+            }
+            Err(ProposeError::Stopped) => Err(WriteError::Stopped),
+            Err(_) => Err(WriteError::Unknown),
         }
     }
 
@@ -384,11 +418,4 @@ impl Default for Store {
     fn default() -> Store {
         Store::new()
     }
-}
-
-/// Milliseconds since 1970 by this machine's clock.
-pub fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }

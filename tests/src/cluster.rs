@@ -6,6 +6,7 @@ use lictor_client::{Client, Method, Request};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long a cluster may take to agree on something. A member that is dead is found to be so
@@ -101,6 +102,8 @@ pub struct Member {
     pub up: bool,
     /// Its data's file system, if it has one of its own.
     pub disk: Option<SmallDisk>,
+    /// What is added to its clock; see `agent/src/clock.rs`.
+    clock: PathBuf,
 }
 
 impl Member {
@@ -132,6 +135,14 @@ impl Member {
     pub fn start_again(&mut self) {
         self.agent.spawn_again();
         self.up = true;
+    }
+
+    /// Sets its clock: so many milliseconds are added to that of the machine.
+    pub fn set_clock(&self, ahead: i64) {
+        // Aside first: it must not read half a number.
+        let aside = self.clock.with_extension("new");
+        std::fs::write(&aside, ahead.to_string()).expect("a clock that can be set");
+        std::fs::rename(&aside, &self.clock).expect("a clock that can be set");
     }
 
     /// Where its RPC port is, as `/v1/status/leader` names it.
@@ -219,9 +230,11 @@ impl Cluster {
             // after its return. Ten seconds unless given, which is long for a test.
             "autopilot": {"server_stabilization_time": "1s"},
         });
+        let clock = self.folder.join(&format!("{name}.clock"));
         let agent = Agent::build_with(args, &data)
             .config(config)
             .config(self.plan.config.clone())
+            .env("LICTOR_TEST_CLOCK", &clock.display().to_string())
             .within(&place)
             .spawn();
         Member {
@@ -230,6 +243,7 @@ impl Cluster {
             name,
             up: true,
             disk,
+            clock,
         }
     }
 

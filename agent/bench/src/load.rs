@@ -20,10 +20,11 @@ pub struct Sample {
 /// A rate, and how many answers that were.
 type Counted = (f64, f64);
 
-fn during(server: &Server, load: impl FnOnce() -> Result<Counted>) -> Result<Sample> {
-    let before = server.cpu()?;
+fn during(servers: &[&Server], load: impl FnOnce() -> Result<Counted>) -> Result<Sample> {
+    let cpu = || servers.iter().map(|s| s.cpu()).sum::<Result<f64>>();
+    let before = cpu()?;
     let (value, answers) = load()?;
-    let by_cpu = Some(answers / (server.cpu()? - before).max(0.01));
+    let by_cpu = Some(answers / (cpu()? - before).max(0.01));
     Ok(Sample { value, by_cpu })
 }
 
@@ -31,6 +32,18 @@ fn during(server: &Server, load: impl FnOnce() -> Result<Counted>) -> Result<Sam
 pub fn http(
     bench: &Bench,
     server: &Server,
+    path: &str,
+    connections: u32,
+    script: Option<&str>,
+) -> Result<Sample> {
+    http_of(bench, &[server], path, connections, script)
+}
+
+/// The same for several servers that are one: the first is asked, and the processor time is that of
+/// all.
+pub fn http_of(
+    bench: &Bench,
+    servers: &[&Server],
     path: &str,
     connections: u32,
     script: Option<&str>,
@@ -46,8 +59,8 @@ pub fn http(
         std::fs::write(&file, script)?;
         wrk.arg("-s").arg(file);
     }
-    wrk.arg(format!("http://127.0.0.1:{}{path}", server.port));
-    during(server, || {
+    wrk.arg(format!("http://127.0.0.1:{}{path}", servers[0].port));
+    during(servers, || {
         let out = wrk.output()?;
         let text = String::from_utf8_lossy(&out.stdout);
         let rate = number(&text, "Requests/sec:").ok_or_else(|| format!("wrk: {text}"))?;
@@ -78,7 +91,7 @@ pub fn dns(bench: &Bench, server: &Server, question: &str) -> Result<Sample> {
     dnsperf
         .args(["-c", "16", "-T", "1", "-q", "200", "-t", "1", "-d"])
         .arg(file);
-    during(server, || {
+    during(&[server], || {
         let out = dnsperf.output()?;
         let text = String::from_utf8_lossy(&out.stdout);
         let rate =

@@ -40,13 +40,107 @@ pub fn lictor(bench: &Bench, kind: Kind) -> Result<(Server, f64)> {
     }
     let mut lictor = bench.start(&bench.lictor, &args, &dir)?;
     (lictor.port, lictor.dns) = (http, dns);
-    let took = lictor.wait(|s| {
-        Ok(s.client()?
-            .ask("PUT", "/v1/kv/ready", b"x")?
-            .body
-            .starts_with(b"true"))
-    })?;
+    let took = lictor.wait(takes_a_write)?;
     Ok((lictor, took.as_secs_f64() * 1000.0))
+}
+
+/// Three durable servers that are one cluster, the leader first.
+pub fn lictor_cluster(bench: &Bench) -> Result<Vec<Server>> {
+    let all: [u16; 15] = free_ports()?;
+    let mut servers = Vec::new();
+    for (n, ports) in all.chunks(5).enumerate() {
+        let dir = bench.folder("lictor")?;
+        let others: Vec<String> = (0..3)
+            .filter(|other| *other != n)
+            .map(|other| format!("127.0.0.1:{}", all[other * 5 + 3]))
+            .collect();
+        let config = json!({
+            "node_name": format!("server-{n}"),
+            "ports": {"http": ports[0], "dns": ports[1], "server": ports[2], "serf_lan": ports[3],
+                      "serf_wan": ports[4], "grpc": -1, "grpc_tls": -1},
+            "bind_addr": "127.0.0.1",
+            "client_addr": "127.0.0.1",
+            "log_level": "ERR",
+            "retry_join": others,
+            "retry_interval": "1s",
+        });
+        fs::write(dir.join("agent.json"), config.to_string())?;
+        let args = [
+            "agent",
+            "-config-file=agent.json",
+            "-server",
+            "-bootstrap-expect=3",
+            "-data-dir=data",
+        ];
+        let mut server = bench.start(&bench.lictor, &args.map(String::from), &dir)?;
+        (server.port, server.dns) = (ports[0], ports[1]);
+        servers.push((server, format!("127.0.0.1:{}", ports[2])));
+    }
+    // All of them know the same leader, and three vote.
+    let mut leader = String::new();
+    for (server, _) in &mut servers {
+        server.wait(|s| {
+            let mut client = s.client()?;
+            let known = client.good("GET", "/v1/status/leader", b"")?.body;
+            leader = serde_json::from_slice(&known)?;
+            let peers = client.good("GET", "/v1/status/peers", b"")?.body;
+            let peers: Vec<String> = serde_json::from_slice(&peers)?;
+            Ok(!leader.is_empty() && peers.len() == 3)
+        })?;
+    }
+    servers.sort_by_key(|(_, rpc)| *rpc != leader);
+    let mut servers: Vec<Server> = servers.into_iter().map(|(server, _)| server).collect();
+    servers[0].wait(takes_a_write)?;
+    Ok(servers)
+}
+
+fn takes_a_write(lictor: &Server) -> Result<bool> {
+    let answer = lictor.client()?.ask("PUT", "/v1/kv/ready", b"x")?;
+    Ok(answer.body.starts_with(b"true"))
+}
+
+/// Three members of etcd that flush every write, the leader first.
+pub fn etcd_cluster(bench: &Bench) -> Result<Vec<Server>> {
+    let ports: [u16; 6] = free_ports()?;
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let all: Vec<String> = (0..3)
+        .map(|n| format!("m{n}={}", url(ports[n * 2 + 1])))
+        .collect();
+    let mut servers = Vec::new();
+    for (n, ports) in ports.chunks(2).enumerate() {
+        let dir = bench.folder("etcd")?;
+        let args = [
+            format!("--name=m{n}"),
+            "--data-dir=data".to_owned(),
+            format!("--listen-client-urls={}", url(ports[0])),
+            format!("--advertise-client-urls={}", url(ports[0])),
+            format!("--listen-peer-urls={}", url(ports[1])),
+            format!("--initial-advertise-peer-urls={}", url(ports[1])),
+            format!("--initial-cluster={}", all.join(",")),
+            "--log-level=error".to_owned(),
+        ];
+        let program = find("etcd").ok_or("no etcd")?;
+        let mut server = bench.start(&program, &args, &dir)?;
+        server.port = ports[0];
+        servers.push(server);
+    }
+    let body = etcd_put("ready", b"x");
+    let mut leads = Vec::new();
+    for server in &mut servers {
+        server.wait(|s| {
+            let mut client = s.client()?;
+            let put = client.ask("POST", "/v3/kv/put", body.as_bytes())?;
+            Ok(put.status == 200)
+        })?;
+        let status = server
+            .client()?
+            .good("POST", "/v3/maintenance/status", b"{}")?;
+        let status: serde_json::Value = serde_json::from_slice(&status.body)?;
+        leads.push(status["leader"] == status["header"]["member_id"]);
+    }
+    let leader = leads.iter().position(|l| *l).ok_or("no leader")?;
+    servers.swap(0, leader);
+    Ok(servers)
 }
 
 /// Registers instances through the catalog, each with a check, ten services to a node at most.

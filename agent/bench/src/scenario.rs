@@ -133,6 +133,20 @@ pub const ALL: &[Scenario] = &[
         "durable PUTs by 32 clients; etcd, and the disk's own flushes"
     ),
     scenario!(
+        "cluster-put-64",
+        "1/s",
+        true,
+        cluster_put_64,
+        "durable PUTs by 64 clients at the leader of three servers; three members of etcd"
+    ),
+    scenario!(
+        "follower-put-64",
+        "1/s",
+        true,
+        follower_put_64,
+        "the same at a follower"
+    ),
+    scenario!(
         "dns-a",
         "1/s",
         true,
@@ -441,12 +455,8 @@ fn durable(bench: &Bench, clients: u32) -> Result<Vec<Row>> {
         sides.push(("disk", Box::new(|| load::disk(bench))));
     }
     let mut rows = turns(bench, &mut sides)?;
-    let kind = peers::file_system(&bench.dir);
     for row in &mut rows {
-        row.note = match kind.as_str() {
-            "tmpfs" => "ON TMPFS: NOTHING IS FLUSHED, see --dir".into(),
-            _ => kind.clone(),
-        };
+        row.note = on_disk(bench);
     }
     Ok(rows)
 }
@@ -457,6 +467,55 @@ fn kv_put_1(bench: &Bench) -> Result<Vec<Row>> {
 
 fn kv_put_32(bench: &Bench) -> Result<Vec<Row>> {
     durable(bench, 32)
+}
+
+/// Three servers on one processor, one of which is asked: the leader, or one that follows.
+fn cluster(bench: &Bench, follower: bool) -> Result<Vec<Row>> {
+    let asked = |mut servers: Vec<Server>| {
+        if follower {
+            servers.swap(0, 1);
+        }
+        servers
+    };
+    let script = etcd_script();
+    let lictor = asked(peers::lictor_cluster(bench)?);
+    let etcd = if bench.wants("etcd", "etcd") {
+        asked(peers::etcd_cluster(bench)?)
+    } else {
+        Vec::new()
+    };
+    let lictor: Vec<&Server> = lictor.iter().collect();
+    let etcd: Vec<&Server> = etcd.iter().collect();
+    let mut sides: Vec<(&'static str, Side<'_>)> = vec![(
+        "lictor",
+        Box::new(|| load::http_of(bench, &lictor, "/", 64, Some(PUT))),
+    )];
+    if !etcd.is_empty() {
+        sides.push((
+            "etcd",
+            Box::new(|| load::http_of(bench, &etcd, "/", 64, Some(&script))),
+        ));
+    }
+    let mut rows = turns(bench, &mut sides)?;
+    for row in &mut rows {
+        row.note = on_disk(bench);
+    }
+    Ok(rows)
+}
+
+fn on_disk(bench: &Bench) -> String {
+    match peers::file_system(&bench.dir).as_str() {
+        "tmpfs" => "ON TMPFS: NOTHING IS FLUSHED, see --dir".into(),
+        kind => kind.to_owned(),
+    }
+}
+
+fn cluster_put_64(bench: &Bench) -> Result<Vec<Row>> {
+    cluster(bench, false)
+}
+
+fn follower_put_64(bench: &Bench) -> Result<Vec<Row>> {
+    cluster(bench, true)
 }
 
 fn dns(bench: &Bench, question: &str) -> Result<Vec<Row>> {

@@ -6,7 +6,6 @@ use super::wire::{
 };
 use super::{autopilot, bootstrap, leave, operator};
 use crate::agent::Shared;
-use crate::store::unix_ms;
 use lictor_raft::{Consensus, Consistency, ProposeError, ReadError};
 use lictor_state::Entry;
 use std::io;
@@ -276,7 +275,7 @@ async fn answer(shared: &Arc<Shared>, consensus: &Consensus, hello: &Hello, ask:
         Ask::Write(bytes) => {
             let entry = match Entry::decode(&bytes.0) {
                 Ok(entry) => Entry {
-                    at: unix_ms(),
+                    at: shared.store.stamp(),
                     ..entry
                 },
                 Err(error) => return Answer::Failed(Failure::Refused(error.to_string())),

@@ -344,7 +344,7 @@ async fn write(shared: &Shared, work: Vec<Work>) -> Result<bool, WriteError> {
             1 => commands.remove(0),
             _ => Command::Batch(commands),
         };
-        let outcomes = match shared.store.write(command).await? {
+        let outcomes = match shared.store.write_as_leader(command).await? {
             Outcome::Batch(outcomes) => outcomes,
             one => vec![one],
         };

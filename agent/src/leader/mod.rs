@@ -113,14 +113,17 @@ pub async fn run(shared: Arc<Shared>) {
     };
     let mut leadership = consensus.leadership();
     loop {
-        let leads = leadership.borrow_and_update().is_leader;
-        if leads {
+        let Leadership {
+            is_leader, term, ..
+        } = leadership.borrow_and_update().clone();
+        if is_leader {
             tracing::info!(target: "agent.server", "cluster leadership acquired");
             crate::gossip::new_leader(&shared).await;
             tokio::select! {
                 () = lead(&shared) => {}
-                () = lost(&mut leadership) => tracing::warn!(target: "agent.server", "cluster leadership lost"),
+                () = lost(&mut leadership, term) => tracing::warn!(target: "agent.server", "cluster leadership lost"),
             }
+            continue;
         }
         if leadership.changed().await.is_err() {
             return;
@@ -128,8 +131,16 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn lost(leadership: &mut watch::Receiver<Leadership>) {
-    while leadership.borrow_and_update().is_leader {
+/// Returns when this server does not lead in that term any more. It may lead again by then: what it
+/// knew of sessions is void all the same, for another may have led between.
+async fn lost(leadership: &mut watch::Receiver<Leadership>, term: u64) {
+    loop {
+        {
+            let now = leadership.borrow_and_update();
+            if !now.is_leader || now.term != term {
+                return;
+            }
+        }
         if leadership.changed().await.is_err() {
             return;
         }
@@ -190,7 +201,7 @@ async fn sessions(shared: &Arc<Shared>) {
             // A failure leaves the session where it is: the next round tries again.
             match shared
                 .store
-                .write(Command::SessionDestroy(id.clone()))
+                .write_as_leader(Command::SessionDestroy(id.clone()))
                 .await
             {
                 Ok(_) => _ = deadlines.remove(&id),
@@ -257,7 +268,11 @@ async fn coordinates(shared: &Arc<Shared>) {
         while !rows.is_empty() {
             let rest = rows.split_off(rows.len().min(COORDINATE_BATCH));
             let batch = std::mem::replace(&mut rows, rest);
-            if let Err(error) = shared.store.write(Command::Coordinates(batch)).await {
+            if let Err(error) = shared
+                .store
+                .write_as_leader(Command::Coordinates(batch))
+                .await
+            {
                 tracing::warn!(target: "agent.server.coordinate", error = %error, "Batch update failed");
             }
         }
@@ -281,7 +296,11 @@ async fn tombstones(shared: &Arc<Shared>) {
             .map(|(_, index)| *index)
             .max();
         if let Some(index) = due {
-            match shared.store.write(Command::ReapTombstones(index)).await {
+            match shared
+                .store
+                .write_as_leader(Command::ReapTombstones(index))
+                .await
+            {
                 Ok(_) => pending.retain(|(at, _)| *at > now),
                 Err(error) => {
                     tracing::error!(target: "agent.server", index, error = %error, "failed to reap tombstones up to index");

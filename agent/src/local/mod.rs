@@ -383,7 +383,7 @@ impl Local {
             return;
         };
         let expires =
-            crate::store::unix_ms() / 1000 + u64::try_from(ttl.0 / 1_000_000_000).unwrap_or(0);
+            crate::clock::unix_ms() / 1000 + u64::try_from(ttl.0 / 1_000_000_000).unwrap_or(0);
         files.save_state(&SavedState {
             check_id: row.check.check_id.clone(),
             output: row.check.output.clone(),

@@ -1,6 +1,7 @@
 //! Servers whose addresses change.
 
 use lictor_tests::cluster::{Cluster, Plan};
+use lictor_tests::until;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -11,6 +12,19 @@ use std::time::Duration;
 async fn all_servers_on_new_addresses_are_the_same_cluster() {
     let mut cluster = Plan::servers(3).clients(1).start().await;
     super::under_load(&mut cluster, async |cluster| {
+        // What a server remembers of the members it has on disk half a second later, as Serf does;
+        // the client, which stays where it is, is found by that alone.
+        until("every server remembers the client", async || {
+            cluster
+                .servers
+                .iter()
+                .all(|server| {
+                    let file = server.agent.data().join("serf/local.snapshot");
+                    std::fs::read_to_string(file).is_ok_and(|text| text.contains("alive: client-1"))
+                })
+                .then_some(())
+        })
+        .await;
         let new: Vec<Ipv4Addr> = (1..=3).map(|n| Ipv4Addr::new(10, 99, 1, n)).collect();
         for server in &mut cluster.servers {
             server.kill().await;

@@ -5,6 +5,7 @@
 //! `tests/run cluster -- --ignored`.
 
 mod addresses;
+mod clocks;
 mod disk;
 mod failover;
 mod interfaces;

@@ -20,6 +20,7 @@ mod view;
 mod watch;
 
 pub use apply::State;
+pub use apply::session::LOCK_DELAY_MAX;
 pub use autopilot::{AutopilotChange, AutopilotConfig, AutopilotRule};
 pub use command::{Command, CoordinateUpdate, DecodeError, Entry, KvOp, KvVerb, Outcome};
 pub use part::Part;

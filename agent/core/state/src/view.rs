@@ -454,6 +454,11 @@ impl View {
         self.lock_delays.get(key).copied()
     }
 
+    /// When the last of the present lock-delays ends.
+    pub fn last_lock_delay(&self) -> Option<u64> {
+        self.lock_delays.values().max().copied()
+    }
+
     // ---- sessions ----
 
     /// All sessions by id.

@@ -1,6 +1,6 @@
 //! Who belongs to the cluster, changed one server at a time; and what is known of the others.
 
-use super::{Consensus, Inner};
+use super::Consensus;
 use crate::error::ProposeError;
 use crate::status::Progress;
 use crate::types::{ServerInfo, TypeConfig, server_id, term_of};
@@ -142,25 +142,14 @@ impl Consensus {
     ) -> Result<(), ProposeError> {
         let consensus = self.clone();
         let changed = tokio::spawn(async move {
-            let Inner {
-                raft,
-                sole,
-                changing,
-                stopped,
-                ..
-            } = &*consensus.inner;
-            if stopped.load(Ordering::Acquire) {
+            let inner = &*consensus.inner;
+            if inner.stopped.load(Ordering::Acquire) {
                 return Err(ProposeError::Stopped);
             }
-            // As in `change_servers`: nobody is alone until it has ended.
-            changing.fetch_add(1, Ordering::SeqCst);
-            sole.store(false, Ordering::SeqCst);
-            raft.runtime_config().tick(true);
-            let result = raft.change_membership(change, retain).await;
-            changing.fetch_sub(1, Ordering::SeqCst);
-            result
-                .map(|_| ())
-                .map_err(|error| consensus.inner.refused(error))
+            inner.change_begins();
+            let result = inner.raft.change_membership(change, retain).await;
+            inner.change_ended();
+            result.map(|_| ()).map_err(|error| inner.refused(error))
         });
         changed
             .await

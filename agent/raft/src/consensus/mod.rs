@@ -2,6 +2,7 @@
 
 mod members;
 mod servers;
+mod suspend;
 mod watch;
 
 use crate::config::config;
@@ -99,7 +100,8 @@ pub struct Applied {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
     /// Every write acknowledged before is visible. On several servers this trusts that their
-    /// monotonic clocks run at about one rate, and that the system was not suspended meanwhile.
+    /// monotonic clocks run at about one rate, and that a machine that was suspended can tell: one
+    /// that its hypervisor has stopped, clocks and all, cannot.
     Default,
     /// The same, trusting no clock: a quorum is asked.
     Consistent,
@@ -133,6 +135,7 @@ struct Inner {
     heard: AtomicU64,
     started: Instant,
     lease: Duration,
+    suspensions: suspend::Suspensions,
     leadership: channel::Sender<Leadership>,
     fatal: channel::Receiver<Option<Arc<str>>>,
 }
@@ -245,6 +248,7 @@ impl Consensus {
             heard: AtomicU64::new(0),
             started: Instant::now(),
             lease,
+            suspensions: suspend::Suspensions::new(),
             leadership: channel::Sender::default(),
             fatal,
         });
@@ -368,6 +372,11 @@ impl Consensus {
         self.inner.leads.load(Ordering::Acquire)
     }
 
+    /// The term, as far as this server knows.
+    pub fn term(&self) -> u64 {
+        self.inner.leadership.borrow().term
+    }
+
     /// Follows who leads.
     pub fn leadership(&self) -> channel::Receiver<Leadership> {
         self.inner.leadership.subscribe()
@@ -484,12 +493,34 @@ impl Inner {
 
     /// Notes that this server leads and is up to date.
     fn take_lead(&self) {
+        self.leads.store(true, Ordering::Release);
+        self.note_alone();
+    }
+
+    /// A change of the servers has begun: until it ends nobody is alone.
+    fn change_begins(&self) {
+        self.changing.fetch_add(1, Ordering::SeqCst);
+        self.sole.store(false, Ordering::SeqCst);
+        self.raft.runtime_config().tick(true);
+    }
+
+    /// It has ended. What it came to was published before, while nobody could be alone.
+    fn change_ended(&self) {
+        self.changing.fetch_sub(1, Ordering::SeqCst);
+        if self.leads.load(Ordering::Acquire) {
+            self.note_alone();
+        }
+    }
+
+    /// Notes whether this server, which leads and is up to date, decides alone. One that does cannot
+    /// be deposed.
+    fn note_alone(&self) {
         let metrics: RaftServerMetrics<TypeConfig> =
             self.raft.server_metrics().borrow_watched().clone();
         let settled = metrics.membership_config == metrics.committed_membership_config;
         let alone = settled && status::alone(&metrics.membership_config, self.id);
+        let alone = alone && metrics.state.is_leader();
         let unchanging = || self.changing.load(Ordering::SeqCst) == 0;
-        self.leads.store(true, Ordering::Release);
         self.sole.store(alone && unchanging(), Ordering::SeqCst);
         // One may have begun between the question and the answer.
         if !unchanging() {
@@ -536,7 +567,7 @@ impl Inner {
 
     async fn barrier(&self, consistency: Consistency) -> Result<u64, ReadError> {
         let started = Instant::now();
-        if consistency == Consistency::Default {
+        if consistency == Consistency::Default && !self.suspensions.within(self.lease) {
             let lease =
                 LinearizerOption::new(Some(self.lease), false).with_wait_timeout(Duration::ZERO);
             if let Ok(read) = self.raft.ensure_linearizable(lease).await {

@@ -1,6 +1,6 @@
 //! What servers do with each other: join, leave, hand over, and answer requests.
 
-use super::{Consensus, Inner};
+use super::Consensus;
 use crate::error::{ProposeError, ServeError};
 use crate::machine::{SnapshotData, head_of};
 use crate::network::{self, Request, Response};
@@ -22,22 +22,14 @@ impl Consensus {
         voters: &[ServerInfo],
         learners: &[ServerInfo],
     ) -> Result<(), ProposeError> {
-        let Inner {
-            raft,
-            sole,
-            changing,
-            ..
-        } = &*self.inner;
         if self.inner.stopped.load(Ordering::Acquire) {
             return Err(ProposeError::Stopped);
         }
         // From here on others may come to lead: they take part in reads and keep time. A change
         // that is given up midway never ends in this sense.
-        changing.fetch_add(1, Ordering::SeqCst);
-        sole.store(false, Ordering::SeqCst);
-        raft.runtime_config().tick(true);
+        self.inner.change_begins();
         let result = self.replace_servers(voters, learners).await;
-        changing.fetch_sub(1, Ordering::SeqCst);
+        self.inner.change_ended();
         result
     }
 

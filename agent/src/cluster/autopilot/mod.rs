@@ -180,7 +180,7 @@ async fn round(shared: &Shared) -> State {
         &facts,
         &members,
         autopilot.clock(),
-        crate::store::unix_ms(),
+        crate::clock::unix_ms(),
     );
     rounds.at = Some(Instant::now());
     let state = State::of(&rounds.health);
@@ -209,7 +209,7 @@ pub async fn lead(shared: &Arc<Shared>) {
         };
         if let Err(error) = shared
             .store
-            .write(Command::Autopilot(Box::new(change)))
+            .write_as_leader(Command::Autopilot(Box::new(change)))
             .await
         {
             tracing::error!(target: "agent.server", error = %error, "failed to initialize autopilot config");

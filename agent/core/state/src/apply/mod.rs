@@ -2,7 +2,7 @@
 
 mod catalog;
 mod kv;
-mod session;
+pub(crate) mod session;
 mod txn;
 
 use crate::command::{Command, CoordinateUpdate, Entry, Outcome};

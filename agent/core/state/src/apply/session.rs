@@ -8,7 +8,7 @@ use lictor_wire::{KvEntry, Session, SessionBehavior, Status, Str};
 use std::sync::Arc;
 
 /// A longer lock delay is cut to this, in milliseconds.
-const LOCK_DELAY_MAX: u64 = 60_000;
+pub const LOCK_DELAY_MAX: u64 = 60_000;
 
 impl Step<'_> {
     pub(super) fn session_create(&mut self, given: &Session) -> Outcome {
