@@ -372,7 +372,12 @@ impl Agent {
         }
         let identity = Arc::new(ClusterIdentity::open(raft_dir.as_deref()).map_err(StartFailed)?);
         let own = server_info(&config, &node_id);
-        let links = Links::new(own, &config.datacenter, identity.clone());
+        let links = Links::new(
+            own,
+            &config.datacenter,
+            identity.clone(),
+            crate::servers::source(config.rpc_bind),
+        );
         if config.server {
             let consensus =
                 start_consensus(&config, &node_id, durable.as_deref(), &store, &links).await?;

@@ -2,7 +2,7 @@
 
 use lictor_wire::Str;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// How a member stands in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,13 @@ pub enum Standing {
 /// server reads. A server without it is Consul's, and never becomes part of our consensus.
 pub const OWN_TAG: &str = "lictor";
 /// Our newest format of replicated commands, as [`OWN_TAG`] tells it.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = lictor_state::COMMAND_FORMAT as u32;
+
+/// The address from which servers are called: that to which the servers' port is bound, as Consul
+/// has it; `None` where the system is to choose. Limits and firewalls of the called one see it.
+pub fn source(rpc_bind: SocketAddr) -> Option<IpAddr> {
+    Some(rpc_bind.ip()).filter(|ip| !ip.is_unspecified())
+}
 
 /// A server, as its tags describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +183,14 @@ mod tests {
         assert_eq!(server.format, None);
         assert_eq!(read(&[(OWN_TAG, "1")]).unwrap().format, Some(1));
         assert!(read(&[("bootstrap", "1")]).unwrap().bootstrap);
+    }
+
+    #[test]
+    fn servers_are_called_from_the_bound_address() {
+        let with = |bind: &str| source(bind.parse().unwrap());
+        assert_eq!(with("0.0.0.0:8300"), None);
+        assert_eq!(with("[::]:8300"), None);
+        assert_eq!(with("10.0.0.7:8300"), Some([10, 0, 0, 7].into()));
     }
 
     #[test]

@@ -219,6 +219,9 @@ impl Store {
                 Ok(applied) => return Ok(applied.outcome),
                 Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => {}
                 Err(ProposeError::Stopped) => return Err(WriteError::Stopped),
+                Err(error @ ProposeError::TooNew { .. }) => {
+                    return Err(WriteError::Rpc(error.to_string()));
+                }
                 Err(_) => return Err(WriteError::Unknown),
             }
         }

@@ -102,6 +102,16 @@ pub enum ProposeError {
     /// The servers of the cluster cannot be changed like this, or not now; nothing was changed.
     #[error("{0}")]
     Refused(String),
+    /// A server of the cluster could not read the command; nothing was changed.
+    #[error(
+        "this needs format {needs} of the log's entries and a server of the cluster reads only format {readable}: upgrade all servers first"
+    )]
+    TooNew {
+        /// The format that has the command.
+        needs: u8,
+        /// The newest that all servers read.
+        readable: u8,
+    },
     /// The server has stopped; nothing was changed.
     #[error("the server has stopped")]
     Stopped,

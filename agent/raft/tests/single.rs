@@ -72,6 +72,24 @@ async fn a_server_in_memory_leads_at_once() {
 }
 
 #[tokio::test]
+async fn what_a_server_could_not_read_is_in_no_log() {
+    let (consensus, told) = start(options(1, Storage::Memory)).await.unwrap();
+    let first = consensus.propose(set("a", "1")).await.unwrap();
+    // A server is there that reads only what was before this command.
+    consensus.set_readable(0);
+    let why = consensus.propose(set("a", "2")).await.unwrap_err();
+    let (needs, readable) = (1, 0);
+    assert_eq!(why, ProposeError::TooNew { needs, readable });
+    assert!(why.to_string().contains("upgrade all servers"), "{why}");
+    assert_eq!(consensus.status().last_log_index, first.index);
+    // It was upgraded.
+    consensus.set_readable(1);
+    consensus.propose(set("a", "3")).await.unwrap();
+    assert_eq!(told.value("a").as_deref(), Some("3"));
+    consensus.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_server_that_must_not_bootstrap_waits() {
     let scratch = Scratch::new("waits");
     let mut options = options(1, Storage::Directory(scratch.join("raft")));

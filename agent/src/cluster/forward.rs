@@ -105,6 +105,9 @@ impl Forward {
                     Ok(applied) => return Ok(applied.outcome),
                     Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => true,
                     Err(ProposeError::Stopped) => return Err(WriteError::Stopped),
+                    Err(error @ ProposeError::TooNew { .. }) => {
+                        return Err(WriteError::Rpc(error.to_string()));
+                    }
                     Err(_) => return Err(WriteError::Unknown),
                 },
             };

@@ -9,12 +9,12 @@ use futures_util::future::BoxFuture;
 use lictor_raft::{ServerInfo, SnapshotBody, Transport, TransportError};
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -47,6 +47,8 @@ pub struct Links {
     own: ServerInfo,
     datacenter: String,
     identity: Arc<Identity>,
+    /// The own address of connections; the system chooses where there is none.
+    source: Option<IpAddr>,
     servers: OnceLock<Servers>,
     idle: Mutex<HashMap<(String, Lane), Vec<Stream>>>,
     callers: Mutex<HashMap<String, Arc<Caller>>>,
@@ -57,11 +59,17 @@ pub struct Links {
 impl Links {
     /// Links of the server `own`. Until [`Links::follow`] others are sought where the membership
     /// says that they are.
-    pub fn new(own: ServerInfo, datacenter: &str, identity: Arc<Identity>) -> Arc<Links> {
+    pub fn new(
+        own: ServerInfo,
+        datacenter: &str,
+        identity: Arc<Identity>,
+        source: Option<IpAddr>,
+    ) -> Arc<Links> {
         Arc::new(Links {
             own,
             datacenter: datacenter.to_owned(),
             identity,
+            source,
             servers: OnceLock::new(),
             idle: Mutex::default(),
             callers: Mutex::default(),
@@ -129,7 +137,7 @@ impl Links {
 
     async fn dial_at(&self, at: &str, target: &ServerInfo, lane: Lane) -> io::Result<Stream> {
         let stream = match at.parse::<SocketAddr>() {
-            Ok(at) => TcpStream::connect(at).await?,
+            Ok(at) => connect(at, self.source).await?,
             Err(_) => TcpStream::connect(at).await?,
         };
         stream.set_nodelay(true)?;
@@ -370,6 +378,17 @@ pub enum AskError {
     /// It may have seen it.
     #[error("{0}")]
     Lost(String),
+}
+
+async fn connect(at: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = match at {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if let Some(source) = source.filter(|ip| ip.is_ipv4() == at.is_ipv4()) {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    socket.connect(at).await
 }
 
 async fn once(stream: &mut Stream, request: &[u8]) -> io::Result<Vec<u8>> {

@@ -69,9 +69,10 @@ async fn greet(
 }
 
 async fn judge(shared: &Shared, consensus: &Consensus, hello: &Hello) -> Result<(), String> {
-    if hello.format != FORMAT {
+    // A newer server may speak as older ones do.
+    if hello.format == 0 || hello.format > FORMAT {
         return Err(format!(
-            "it speaks format {} of the protocol between servers, this version speaks {FORMAT}",
+            "it speaks format {} of the protocol between servers, this version speaks up to {FORMAT}",
             hello.format
         ));
     }
@@ -266,6 +267,7 @@ fn refused(error: ProposeError) -> Answer {
         ProposeError::NoLeader | ProposeError::NotLeader { .. } => Failure::NoLeader,
         ProposeError::Stopped => Failure::Stopped,
         ProposeError::Refused(text) => Failure::Refused(text),
+        ProposeError::TooNew { .. } => Failure::Refused(error.to_string()),
         _ => Failure::Unknown,
     })
 }

@@ -8,6 +8,7 @@ use crate::store::WriteError;
 use bytes::Bytes;
 use lictor_config::Config;
 use lictor_rpc::{CallError, ClientLimits, Dial, Pool, RouteError, Router, RouterSettings, Server};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,11 +33,12 @@ impl Routed {
     /// Asks as this configuration says.
     pub fn of(config: &Config) -> Routed {
         let hold = config.performance.rpc_hold_timeout.to_std();
-        Routed::new(settings(config), hold)
+        let source = crate::servers::source(config.rpc_bind);
+        Routed::new(settings(config), hold, source)
     }
 
-    fn new(settings: RouterSettings, hold: Duration) -> Routed {
-        let pool = Arc::new(Pool::new(Dial::new(None), ClientLimits::default()));
+    fn new(settings: RouterSettings, hold: Duration, source: Option<IpAddr>) -> Routed {
+        let pool = Arc::new(Pool::new(Dial::new(source), ClientLimits::default()));
         let random = Arc::new(crate::random::next);
         Routed {
             router: Arc::new(Router::new(pool, settings, random)),
@@ -151,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn servers_are_asked_while_they_take_part() {
-        let routed = Routed::new(RouterSettings::default(), Duration::from_secs(7));
+        let routed = Routed::new(RouterSettings::default(), Duration::from_secs(7), None);
         assert_eq!(routed.oldest(), None);
         routed.take(&[
             server(1, "1.21.0:x", Standing::Alive),

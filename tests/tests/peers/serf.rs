@@ -190,3 +190,24 @@ async fn a_server_of_another_kind_never_learns_of_ours() {
     assert_eq!(members.lines().count(), 1, "{members}");
     assert_eq!(agent.get("/v1/agent/members").await.rows().len(), 1);
 }
+
+/// A cluster is upgraded server by server: one that could not read what the others write is not
+/// among them, and they say why.
+#[tokio::test]
+async fn a_server_of_an_older_format_is_not_taken_in() {
+    let agent = named("a").start().await;
+    let older = [&SERVER[..], &[("lictor", "0")]].concat();
+    let serf = Serf::start("older", &older, &[]).await;
+    let (joined, text) = serf.command(&["join", &agent.gossip_address().to_string()]);
+    assert!(joined, "{text}");
+    member(&agent, "older", 1).await;
+    until("the reason in the log", async || {
+        let log = agent.log();
+        let said = log.contains("cannot read the format that the log is written in");
+        (said && log.contains("name=older")).then_some(())
+    })
+    .await;
+    let servers = agent.get("/v1/operator/raft/configuration").await;
+    assert_eq!(servers.at("/Servers").as_array().map(Vec::len), Some(1));
+    agent.put("/v1/kv/k", "v").await.ok();
+}

@@ -6,8 +6,11 @@ use lictor_wire::{Coordinate, DeregisterRequest, RegisterRequest, Session, Str};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The format of encoded entries. Raised when an older binary could not read them.
+/// The newest format of encoded entries, and the newest that is read. Raised with a command that an
+/// older binary could not read.
 pub const FORMAT: u8 = 1;
+/// What every release reads.
+pub const OLDEST_FORMAT: u8 = 1;
 
 /// A command with the time that the leader stamped on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,10 +136,30 @@ pub enum Outcome {
     },
 }
 
+impl Command {
+    /// The oldest format that has this command: who reads it, or a newer one, can apply it. A new
+    /// command says the format that came with it.
+    pub fn format(&self) -> u8 {
+        match self {
+            Command::Register(_)
+            | Command::Deregister(_)
+            | Command::Kv(_)
+            | Command::SessionCreate(_)
+            | Command::SessionDestroy(_)
+            | Command::ReapTombstones(_)
+            | Command::Coordinates(_)
+            | Command::Txn(_)
+            | Command::Autopilot(_) => 1,
+            Command::Batch(all) => all.iter().map(Command::format).fold(1, u8::max),
+        }
+    }
+}
+
 impl Entry {
-    /// The bytes of the log record.
+    /// The bytes of the log record, in the oldest format that has its command: while servers are
+    /// upgraded one by one, those that are not yet read what they know.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT];
+        let mut out = vec![self.command.format()];
         // Our own types, written to memory: there is nothing that could fail.
         if let Err(error) = rmp_serde::encode::write_named(&mut out, self) {
             unreachable!("a command that does not encode: {error}");
@@ -148,7 +171,7 @@ impl Entry {
     pub fn decode(bytes: &[u8]) -> Result<Entry, DecodeError> {
         match bytes.split_first() {
             None => Err(DecodeError::Empty),
-            Some((&FORMAT, body)) => {
+            Some((OLDEST_FORMAT..=FORMAT, body)) => {
                 rmp_serde::from_slice(body).map_err(|e| DecodeError::Damaged(e.to_string()))
             }
             Some((&other, _)) => Err(DecodeError::Format { found: other }),
@@ -263,6 +286,17 @@ mod tests {
                 })
                 .collect();
             assert_eq!(text, want);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_written_in_the_oldest_format_that_has_it() {
+        let one = Command::ReapTombstones(9);
+        let all = Command::Batch(vec![one.clone(), Command::Batch(Vec::new())]);
+        for command in [one, all] {
+            assert_eq!(command.format(), OLDEST_FORMAT);
+            let bytes = Entry { at: 5, command }.encode();
+            assert_eq!(bytes.first(), Some(&OLDEST_FORMAT));
         }
     }
 

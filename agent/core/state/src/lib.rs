@@ -22,7 +22,10 @@ mod watch;
 pub use apply::State;
 pub use apply::session::LOCK_DELAY_MAX;
 pub use autopilot::{AutopilotChange, AutopilotConfig, AutopilotRule};
-pub use command::{Command, CoordinateUpdate, DecodeError, Entry, KvOp, KvVerb, Outcome};
+pub use command::{
+    Command, CoordinateUpdate, DecodeError, Entry, FORMAT as COMMAND_FORMAT, KvOp, KvVerb,
+    OLDEST_FORMAT as OLDEST_COMMAND_FORMAT, Outcome,
+};
 pub use part::Part;
 pub use snapshot::{
     FORMAT as SNAPSHOT_FORMAT, SnapshotError, read as read_snapshot, write as write_snapshot,

@@ -15,7 +15,7 @@ use crate::network::{Acknowledged, Network, NoPeers, Transport};
 use crate::snapshot::SnapshotStore;
 use crate::status::{self, Leadership, Status};
 use crate::types::{LogId, Proposal, ServerInfo, TypeConfig};
-use lictor_state::{Changes, Entry, Outcome, View};
+use lictor_state::{Changes, Entry, OLDEST_COMMAND_FORMAT, Outcome, View};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{
     ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError,
@@ -24,7 +24,7 @@ use openraft::metrics::{RaftServerMetrics, WaitError};
 use openraft::{ChangeMembers, LinearizerOption, Raft, RaftMetrics, ReadPolicy};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch as channel;
@@ -128,6 +128,8 @@ struct Inner {
     /// Changes of the servers that were begun and not ended: until then nobody is alone.
     changing: AtomicU64,
     leads: AtomicBool,
+    /// The newest format of commands that all servers read.
+    readable: AtomicU8,
     stopped: AtomicBool,
     received: AtomicU64,
     acknowledged: Arc<Acknowledged>,
@@ -242,6 +244,7 @@ impl Consensus {
             sole: AtomicBool::new(false),
             changing: AtomicU64::new(0),
             leads: AtomicBool::new(false),
+            readable: AtomicU8::new(OLDEST_COMMAND_FORMAT),
             stopped: AtomicBool::new(false),
             received: AtomicU64::new(0),
             acknowledged,
@@ -313,16 +316,35 @@ impl Consensus {
         Ok(())
     }
 
+    /// Says which format of commands all servers of the cluster read. Until then it is the oldest.
+    pub fn set_readable(&self, format: u8) {
+        self.inner.readable.store(format, Ordering::Release);
+    }
+
+    /// The newest format of commands that may be proposed.
+    pub fn readable(&self) -> u8 {
+        self.inner.readable.load(Ordering::Acquire)
+    }
+
     /// Proposes an entry and waits until it is applied here.
     ///
     /// Dropping the future does not take the proposal back.
+    ///
+    /// # Errors
+    /// [`ProposeError::TooNew`] for a command that not all servers could read: in their logs it
+    /// would stop them.
     pub async fn propose(&self, entry: impl Into<Arc<Entry>>) -> Result<Applied, ProposeError> {
         let inner = &*self.inner;
         if inner.stopped.load(Ordering::Acquire) {
             return Err(ProposeError::Stopped);
         }
+        let entry = entry.into();
+        let (needs, readable) = (entry.command.format(), self.readable());
+        if needs > readable {
+            return Err(ProposeError::TooNew { needs, readable });
+        }
         let started = Instant::now();
-        let mut write = std::pin::pin!(inner.write(Proposal(entry.into())));
+        let mut write = std::pin::pin!(inner.write(Proposal(entry)));
         loop {
             tokio::select! {
                 result = &mut write => return result,

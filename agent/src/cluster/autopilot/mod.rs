@@ -1,6 +1,7 @@
 //! Autopilot: the leader looks after the servers. New ones are taken in and get a vote when they
 //! have proved themselves, dead ones are removed while that is safe.
 
+mod formats;
 mod health;
 mod report;
 
@@ -244,6 +245,18 @@ pub async fn lead(shared: &Arc<Shared>) {
 /// were told of.
 async fn follow_members(shared: &Shared, consensus: &Consensus, strangers: &mut HashSet<String>) {
     let status = consensus.status();
+    let mut members = shared.cluster.links.servers();
+    let peers: Vec<ServerInfo> = status.voters.into_iter().map(|p| p.info).collect();
+    let readable = formats::readable(
+        lictor_state::COMMAND_FORMAT,
+        &shared.node_id,
+        &peers,
+        &members,
+    );
+    if consensus.readable() != readable {
+        tracing::info!(target: "agent.server.autopilot", format = readable, "the log is written in the newest format that all servers read");
+        consensus.set_readable(readable);
+    }
     if status.joint {
         log_refusal("end a change of the servers", consensus.settle()).await;
         return;
@@ -255,7 +268,6 @@ async fn follow_members(shared: &Shared, consensus: &Consensus, strangers: &mut 
     }
     let status = consensus.status();
     let peers: Vec<ServerInfo> = status.voters.into_iter().map(|p| p.info).collect();
-    let mut members = shared.cluster.links.servers();
     if shared.config().bootstrap && !shared.config().dev_mode {
         members.retain(|m| {
             let other = m.bootstrap && !m.id.eq_ignore_ascii_case(&shared.node_id);
@@ -275,6 +287,12 @@ async fn follow_members(shared: &Shared, consensus: &Consensus, strangers: &mut 
         leaving,
     ) {
         match change {
+            Change::Add(info) if formats::is_too_old(&info.node_id, &members, readable) => {
+                if strangers.insert(info.node_id.clone()) {
+                    tracing::error!(target: "agent.server.autopilot", id = %info.node_id, address = %info.address, name = %info.name, format = readable,
+                        "server cannot read the format that the log is written in and is not taken in: it needs a newer version");
+                }
+            }
             Change::Add(info) if !is_ours(shared, &info, strangers).await => {}
             Change::Add(info) => {
                 tracing::info!(target: "agent.server.autopilot", id = %info.node_id, address = %info.address, name = %info.name, "adding server");
