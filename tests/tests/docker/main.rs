@@ -1,6 +1,7 @@
 //! Containers: their registration, the checks inside them, and our own image, on a real Docker
 //! daemon.
 
+mod compose;
 mod containers;
 mod engine;
 mod image;
