@@ -3,6 +3,7 @@
 use super::plan::{self, Identity, LocalSide, Remote, Said};
 use crate::agent::Shared;
 use crate::query::{Freshness, Query, ReadOptions, What};
+use crate::servers::Standing;
 use crate::store::WriteError;
 use lictor_state::{Command, Outcome, View};
 use std::sync::Arc;
@@ -50,7 +51,14 @@ pub async fn run(shared: Arc<Shared>) {
             Ok(()) => {}
             Err(error) => {
                 tracing::error!(target: "agent.anti_entropy", error = %error, "failed to sync remote state");
-                full_at = Instant::now() + RETRY + spread(RETRY);
+                let wait = if error == WriteError::NoServers && knows_servers(&shared) {
+                    // Gossip told of it between the round's failure and now, or before this task
+                    // began to listen: nobody will tell again.
+                    spread(SERVER_UP)
+                } else {
+                    RETRY + spread(RETRY)
+                };
+                full_at = Instant::now() + wait;
             }
         }
         loop {
@@ -69,6 +77,12 @@ pub async fn run(shared: Arc<Shared>) {
             break;
         }
     }
+}
+
+/// Whether gossip knows of a server that is there.
+fn knows_servers(shared: &Shared) -> bool {
+    let servers = crate::members::servers(shared);
+    servers.iter().any(|s| s.standing == Standing::Alive)
 }
 
 /// When the last round ended and why it failed, if it did.
