@@ -39,6 +39,7 @@ pub async fn run(shared: Arc<Shared>) {
     }
     let mut all = true;
     let mut full_at = Instant::now();
+    let mut first = true;
     loop {
         dirty.mark_unchanged();
         let spread = |time: Duration| {
@@ -51,8 +52,13 @@ pub async fn run(shared: Arc<Shared>) {
             Err(error) => {
                 tracing::error!(target: "agent.anti_entropy", error = %error, "failed to sync remote state");
                 full_at = Instant::now() + RETRY + spread(RETRY);
+                if first {
+                    // A server may have come before this began to listen.
+                    servers.mark_changed();
+                }
             }
         }
+        first = false;
         loop {
             let deferred = shared.local.next_deferred();
             let at = deferred.map_or(full_at, |at| at.min(full_at));
