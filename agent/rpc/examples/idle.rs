@@ -2,6 +2,9 @@
 //!
 //! `cargo run --profile quick -p lictor-rpc --example idle -- [sessions]`
 //!
+//! With `-- at ADDRESS PID [sessions]` the sessions are made with a server that runs, whose
+//! `limits.rpc_max_conns_per_client` must be as many, and only idle ones are measured.
+//!
 //! Prints anonymous resident memory and heap bytes for each session when all have made one call (so
 //! each has one idle stream), when each has a call that waits, and when these were cancelled; then
 //! the processor time of the keep-alive of all sessions.
@@ -67,10 +70,38 @@ fn main() {
     if args.get(1).is_some_and(|arg| arg == "client") {
         let addr = args[2].parse().expect("an address");
         runtime.block_on(client(addr, args[3].parse().expect("a number")));
+    } else if args.get(1).is_some_and(|arg| arg == "at") {
+        let addr = args[2].parse().expect("an address");
+        let n = args.get(4).map_or(10_000, |n| n.parse().expect("a number"));
+        runtime.block_on(at(addr, &args[3], n));
     } else {
         let n = args.get(1).map_or(10_000, |n| n.parse().expect("a number"));
         runtime.block_on(server(n));
     }
+}
+
+/// Sessions with a server that is another process.
+async fn at(addr: SocketAddr, pid: &str, n: usize) {
+    let (rss, used) = (rss_anon(pid), cpu(pid));
+    let clients = connect(addr, n).await;
+    println!(
+        "{n} sessions took {:.1} s of processor time",
+        cpu(pid) - used
+    );
+    let report = || {
+        let each = (rss_anon(pid) - rss) / n as i64;
+        println!("idle, one stream: {n} sessions, each {each} bytes of RssAnon");
+    };
+    sleep(Duration::from_secs(2)).await;
+    report();
+    let (before, time) = (cpu(pid), Instant::now());
+    sleep(Duration::from_secs(60)).await;
+    println!(
+        "with keep-alive of all: {:.1} ms of processor time a second",
+        (cpu(pid) - before) * 1000.0 / time.elapsed().as_secs_f64()
+    );
+    report();
+    drop(clients);
 }
 
 async fn server(n: usize) {
@@ -94,11 +125,11 @@ async fn server(n: usize) {
         }
     });
     let (mut child, mut turn) = start(addr, n);
-    let (rss, heap) = (rss_anon(), heap_bytes());
+    let (rss, heap) = (rss_anon("self"), heap_bytes());
     let report = |what: &str| {
         println!(
             "{what}: {n} sessions, each {} bytes of RssAnon, {} of heap",
-            (rss_anon() - rss) / n as i64,
+            (rss_anon("self") - rss) / n as i64,
             (heap_bytes() - heap) / n as i64,
         );
     };
@@ -110,11 +141,11 @@ async fn server(n: usize) {
     writeln!(turn, "cancel").expect("the client lives");
     until(|| methods.waiting.load(SeqCst) == 0).await;
     report("idle again");
-    let (before, time) = (cpu(), Instant::now());
+    let (before, time) = (cpu("self"), Instant::now());
     sleep(Duration::from_secs(60)).await;
     println!(
         "keep-alive of all: {:.1} ms of processor time a second",
-        (cpu() - before) * 1000.0 / time.elapsed().as_secs_f64()
+        (cpu("self") - before) * 1000.0 / time.elapsed().as_secs_f64()
     );
     report("still idle");
     drop(turn);
@@ -139,7 +170,8 @@ async fn until(holds: impl Fn() -> bool) {
     sleep(Duration::from_secs(1)).await;
 }
 
-async fn client(addr: SocketAddr, n: usize) {
+/// So many sessions, each of which has made one call.
+async fn connect(addr: SocketAddr, n: usize) -> Vec<Client> {
     let limits = ClientLimits {
         idle: Duration::from_secs(3600),
         ..ClientLimits::default()
@@ -153,6 +185,12 @@ async fn client(addr: SocketAddr, n: usize) {
         reply.expect("a reply");
         clients.push(client);
     }
+    clients
+}
+
+async fn client(addr: SocketAddr, n: usize) {
+    let far = Instant::now() + Duration::from_secs(3600);
+    let clients = connect(addr, n).await;
     let (lines, mut turns) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for _ in std::io::stdin().lock().lines() {
@@ -170,8 +208,8 @@ async fn client(addr: SocketAddr, n: usize) {
     while turns.recv().await.is_some() {}
 }
 
-fn rss_anon() -> i64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+fn rss_anon(pid: &str) -> i64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux");
     let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:"));
     let kib: i64 = line
         .and_then(|l| l.trim().strip_suffix(" kB"))
@@ -180,9 +218,9 @@ fn rss_anon() -> i64 {
     kib * 1024
 }
 
-/// Seconds of processor time of this process.
-fn cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+/// Seconds of processor time of a process.
+fn cpu(pid: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("Linux");
     let after = stat.rsplit(')').next().unwrap_or_default();
     let ticks = |at: usize| -> f64 {
         after

@@ -5,7 +5,7 @@ use super::forward::remote_leader;
 use super::links::AskError;
 use super::wire::{Answer, Ask, Failure};
 use crate::agent::Shared;
-use lictor_raft::{Consensus, ProposeError};
+use lictor_raft::{Consensus, ProposeError, ServerInfo};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -30,6 +30,8 @@ pub async fn before_gossip(shared: &Arc<Shared>) {
     if !shares(&consensus) {
         return;
     }
+    // Should it have to remove itself it does not take itself in again.
+    shared.cluster.autopilot.leaving(&shared.node_id);
     if consensus.is_leader()
         && let Err(error) = hand_over(&consensus, "").await
     {
@@ -133,11 +135,39 @@ pub async fn step_down(shared: &Shared) {
 }
 
 /// Hands the lead to the server with this id, or to the one that is furthest if empty, and waits
-/// until it leads.
+/// until it leads. Who was asked may not have been chosen: then it is asked again, while there is
+/// time.
 ///
 /// # Errors
 /// When nobody can take it, or has not in time.
 pub async fn hand_over(consensus: &Consensus, id: &str) -> Result<(), String> {
+    let end = Instant::now() + HAND_OVER;
+    let own = consensus.server().id();
+    let mut leadership = consensus.leadership();
+    let other = |l: &lictor_raft::Leadership| {
+        !l.is_leader && l.leader.as_ref().is_some_and(|now| now.id() != own)
+    };
+    loop {
+        if consensus.is_leader() {
+            let taker = taker(consensus, id).ok_or("cannot find peer")?;
+            consensus
+                .transfer_leadership(&taker)
+                .await
+                .map_err(|e| e.to_string())?;
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        let step = (2 * consensus.election_timeout()).min(left);
+        match timeout(step, leadership.wait_for(other)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(_)) => return Err("raft is already shutdown".to_owned()),
+            Err(_) if step == left => return Err("leadership transfer timeout".to_owned()),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Who takes the lead over: the server with this id, or the one that is furthest if empty.
+fn taker(consensus: &Consensus, id: &str) -> Option<ServerInfo> {
     let own = consensus.server().id();
     let peers = consensus.status().voters;
     let progress = consensus.progress();
@@ -154,22 +184,7 @@ pub async fn hand_over(consensus: &Consensus, id: &str) -> Result<(), String> {
             .map_or(0, |p| p.index + 1)
     };
     takers.sort_by_key(|p| std::cmp::Reverse(reached(p.info.id())));
-    let Some(taker) = takers.first() else {
-        return Err("cannot find peer".to_owned());
-    };
-    let mut leadership = consensus.leadership();
-    consensus
-        .transfer_leadership(&taker.info)
-        .await
-        .map_err(|e| e.to_string())?;
-    let other = |l: &lictor_raft::Leadership| {
-        !l.is_leader && l.leader.as_ref().is_some_and(|now| now.id() != own)
-    };
-    match timeout(HAND_OVER, leadership.wait_for(other)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) => Err("raft is already shutdown".to_owned()),
-        Err(_) => Err("leadership transfer timeout".to_owned()),
-    }
+    takers.first().map(|p| p.info.clone())
 }
 
 /// On the leader: a server is about to leave.

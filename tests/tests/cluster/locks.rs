@@ -36,8 +36,11 @@ async fn a_lock_has_one_holder_while_leaders_are_killed() {
 #[tokio::test]
 #[ignore = "takes half a minute"]
 async fn a_leader_that_returns_ends_no_session_that_was_renewed() {
-    let mut cluster = Plan::servers(3).clients(1).start().await;
-    let agent = cluster.clients[0].agent.another_client();
+    let mut cluster = Plan::servers(3).start().await;
+    let leader = cluster.leader().await;
+    let agent = cluster.servers[cluster.server_but(leader)]
+        .agent
+        .another_client();
     let mut sessions = Vec::new();
     for n in 0..20 {
         let body = json!({"TTL": "10s", "NodeChecks": [], "Name": format!("session-{n}")});
@@ -47,7 +50,6 @@ async fn a_leader_that_returns_ends_no_session_that_was_renewed() {
     }
     // Twice the TTL, and some time.
     let end = Instant::now() + Duration::from_secs(25);
-    let leader = cluster.leader().await;
     cluster.servers[leader].pause();
     cluster.leader_but(Some(leader)).await;
     let renew = async |id: &String| {

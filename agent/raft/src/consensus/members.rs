@@ -146,6 +146,16 @@ impl Consensus {
             if inner.stopped.load(Ordering::Acquire) {
                 return Err(ProposeError::Stopped);
             }
+            // One that has removed itself still leads until that is agreed on. A change in that time
+            // is beyond what openraft takes.
+            let votes = {
+                let metrics = inner.raft.server_metrics();
+                let now = metrics.borrow_watched();
+                now.membership_config.voter_ids().any(|v| v == inner.id)
+            };
+            if inner.leads.load(Ordering::Acquire) && !votes {
+                return Err(ProposeError::NoLeader);
+            }
             inner.change_begins();
             let result = inner.raft.change_membership(change, retain).await;
             inner.change_ended();

@@ -353,6 +353,15 @@ async fn remove_dead(shared: &Shared, consensus: &Consensus) {
         rounds.health.removals(&config(shared), autopilot.clock())
     };
     for Removal { id, member } in found {
+        // It may have come back since the last round.
+        let alive = |name: &String| {
+            let members = shared.gossip.lan_members();
+            let member = members.get(name.as_str());
+            member.is_some_and(|m| m.status == lictor_gossip::Status::Alive)
+        };
+        if member.as_ref().is_some_and(alive) {
+            continue;
+        }
         tracing::info!(target: "agent.server.autopilot", id = %id, name = %member.as_deref().unwrap_or("(unknown)"), "Attempting removal of failed server node");
         if let Some(name) = &member
             && let Err(error) = crate::members::force_leave(shared, name, false, false).await

@@ -54,6 +54,12 @@ impl Serf {
         if intent.ltime <= entry.status_time {
             return false;
         }
+        if intent.node == self.name && self.life == Life::Alive {
+            // Somebody knows more of us than we have said: a leave perhaps, which an exchange does
+            // not carry. Taking the time over would make us deaf to it.
+            self.announce_join();
+            return false;
+        }
         entry.status_time = intent.ltime;
         if entry.member.status == Status::Leaving {
             // It left and came back before the pool noticed that it was gone.
@@ -70,10 +76,12 @@ impl Serf {
         let Some(entry) = self.roster.get_mut(&intent.node) else {
             return self.keep_intent(now, &intent.node, true, intent.ltime);
         };
-        if intent.ltime <= entry.status_time {
+        let own = intent.node == self.name && self.life == Life::Alive;
+        // Of two at one time, the others may have believed the leave.
+        if intent.ltime < entry.status_time || (!own && intent.ltime == entry.status_time) {
             return false;
         }
-        if intent.node == self.name && self.life == Life::Alive {
+        if own {
             // Said of an earlier life of ours, or by an operator elsewhere: we are here.
             self.announce_join();
             return false;

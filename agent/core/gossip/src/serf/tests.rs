@@ -414,6 +414,50 @@ fn intents_may_come_before_their_member() {
     sim.assert_converges(SECOND * 60);
 }
 
+/// What is said of a member reaches the others first, and the member by an exchange, which has the
+/// time of it alone, or at a time of its own.
+#[test]
+fn a_live_member_objects_to_what_it_has_not_heard() {
+    for behind in [0, 5] {
+        let mut sim = pool(3);
+        let known = sim.core(0).map_or(0, |core| core.stats().member_time);
+        let ltime = known + 10;
+        let said = |kind: u8, ltime: u64| {
+            let intent = message::JoinIntent {
+                ltime,
+                node: "m2".into(),
+            };
+            [&[packet::kind::USER], &msgpack::tagged(kind, &intent)[..]].concat()
+        };
+        let leave = message::LeaveIntent {
+            ltime,
+            node: "m2".into(),
+            prune: false,
+        };
+        let leave = msgpack::tagged(message::kind::LEAVE, &leave);
+        let leave = [&[packet::kind::USER], &leave[..]].concat();
+        // m2 is deaf while the others hear of its leave.
+        sim.network.cut.extend([(0, 2), (1, 2)]);
+        for by in [0, 1] {
+            sim.with(by, |core, now| {
+                core.handle_packet(now, Sim::addr(1 - by), &leave)
+            });
+            assert_eq!(status(&sim, by, 2), Some(Status::Leaving));
+        }
+        sim.run(SECOND);
+        sim.network.cut.clear();
+        // A join of its own at that time or before, as it comes back; then what an exchange says.
+        let own = said(message::kind::JOIN, ltime - behind);
+        sim.with(2, |core, now| core.handle_packet(now, Sim::addr(0), &own));
+        let exchange = said(message::kind::JOIN, ltime);
+        sim.with(2, |core, now| {
+            core.handle_packet(now, Sim::addr(0), &exchange)
+        });
+        sim.with(2, |core, now| core.handle_packet(now, Sim::addr(0), &leave));
+        sim.assert_converges(SECOND * 30);
+    }
+}
+
 fn alive(member: usize) -> Vec<u8> {
     let alive = crate::packet::message::Alive {
         addr: Sim::addr(member).ip().into(),
