@@ -11,6 +11,7 @@ mod agent;
 mod binary;
 mod cli;
 pub mod cluster;
+pub mod crowd;
 mod dns;
 pub mod exclusion;
 mod files;

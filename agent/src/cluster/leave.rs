@@ -5,6 +5,7 @@ use super::forward::remote_leader;
 use super::links::AskError;
 use super::wire::{Answer, Ask, Failure};
 use crate::agent::Shared;
+use crate::servers::{self, Standing};
 use lictor_raft::{Consensus, ProposeError, ServerInfo};
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,7 +196,11 @@ pub async fn leaving(shared: &Shared, consensus: &Consensus, id: &str) -> Answer
 
 /// On the leader: a server has left.
 pub async fn left(shared: &Shared, consensus: &Consensus, id: &str) -> Answer {
-    shared.cluster.autopilot.leaving(id);
+    let servers = shared.cluster.links.servers();
+    if servers::best(&servers, id).is_some_and(|s| s.standing == Standing::Alive) {
+        // Its word was faster than gossip, by which it would be taken in again.
+        shared.cluster.autopilot.leaving(id);
+    }
     let known = |p: &lictor_raft::Peer| p.info.node_id.eq_ignore_ascii_case(id);
     if !consensus.status().voters.iter().any(known) {
         return Answer::Done;

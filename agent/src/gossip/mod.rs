@@ -33,7 +33,7 @@ use lictor_gossip::random::Seed;
 use lictor_gossip::serf::Snapshot;
 use lictor_gossip::{Core, Own, Tags, Time};
 use lictor_wire::{Coordinate, Str};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -353,6 +353,8 @@ fn start(
         allowed: allowed.clone(),
         known: published.clone(),
         kind: None,
+        advertise: own.advertise,
+        told: BTreeMap::new(),
     };
     let mut seed = [0; 32];
     crate::random::fill(&mut seed);

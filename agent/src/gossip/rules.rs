@@ -8,8 +8,10 @@
 use super::driver::Published;
 use crate::servers::{OWN_TAG, ServerMember, Standing};
 use lictor_gossip::{Admission, Peer, Tags};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What members are measured against.
 pub struct Rules {
@@ -29,7 +31,16 @@ pub struct Rules {
     pub known: Arc<Published>,
     /// On a client: whether the servers that it last let in are ours.
     pub kind: Option<bool>,
+    /// The own address in the pool.
+    pub advertise: SocketAddr,
+    /// Members of whose ids was told, and when.
+    pub told: BTreeMap<Arc<str>, Instant>,
 }
+
+/// The same conflict is told this often.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// Conflicts that are remembered.
+const TOLD: usize = 64;
 
 fn tag<'t>(tags: &'t Tags, key: &str) -> &'t str {
     tags.get(key).map_or("", String::as_str)
@@ -53,6 +64,24 @@ pub fn foreign_server(name: &str) -> String {
 }
 
 impl Rules {
+    /// Tells of two members with one id where both are: the answer to them has only names.
+    fn tell_conflict(&mut self, id: &str, peer: &Peer, other: &str, at: SocketAddr) {
+        if self
+            .told
+            .get(&peer.name)
+            .is_some_and(|t| t.elapsed() < TELL_AGAIN)
+        {
+            return;
+        }
+        if self.told.len() >= TOLD {
+            self.told.clear();
+        }
+        self.told.insert(peer.name.clone(), Instant::now());
+        let name = &peer.name;
+        let here = address(peer);
+        tracing::error!(target: "agent", "Node ID conflict for '{id}': both '{name}' at {here} and '{other}' at {at} are claiming it; remove the file node-id of one of them, and start it again");
+    }
+
     fn foreign(&mut self, peer: &Peer) -> Result<(), String> {
         if !is_server(&peer.tags) || peer.left {
             return Ok(());
@@ -90,8 +119,7 @@ impl Rules {
         self.foreign(peer)?;
         let (role, dc) = (tag(&peer.tags, "role"), tag(&peer.tags, "dc"));
         if self.wan {
-            let at = std::net::SocketAddr::new(ip.unwrap_or([0, 0, 0, 0].into()), peer.port);
-            if ServerMember::of(&peer.name, at, &peer.tags, Standing::Alive).is_none() {
+            if ServerMember::of(&peer.name, address(peer), &peer.tags, Standing::Alive).is_none() {
                 return Err(format!("Member '{}' is not a server", peer.name));
             }
             return Ok(());
@@ -102,6 +130,8 @@ impl Rules {
             && id == self.id
             && !peer.name.eq_ignore_ascii_case(&self.name)
         {
+            let own = self.name.clone();
+            self.tell_conflict(id, peer, &own, self.advertise);
             return Err(format!(
                 "Member '{}' has conflicting node ID '{id}' with this agent's ID",
                 peer.name
@@ -115,6 +145,11 @@ impl Rules {
         }
         Ok(())
     }
+}
+
+fn address(peer: &Peer) -> SocketAddr {
+    let ip = peer.ip.ip().unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    SocketAddr::new(ip, peer.port)
 }
 
 fn foreign_mix(name: &str) -> String {
@@ -137,7 +172,7 @@ impl Admission for Rules {
     }
 
     fn admit_merge(&mut self, peers: &[Peer]) -> Result<(), String> {
-        let mut ids: std::collections::HashMap<&str, &str> = std::collections::HashMap::new();
+        let mut ids: BTreeMap<&str, &Peer> = BTreeMap::new();
         let mut kind = None;
         for peer in peers {
             if peer.name.as_ref() == self.name {
@@ -155,11 +190,12 @@ impl Admission for Rules {
             let id = tag(&peer.tags, "id");
             if !self.wan
                 && !id.is_empty()
-                && let Some(other) = ids.insert(id, &peer.name)
+                && let Some(other) = ids.insert(id, peer)
             {
+                self.tell_conflict(id, peer, &other.name, address(other));
                 return Err(format!(
-                    "Member '{}' has conflicting node ID '{id}' with member '{other}'",
-                    peer.name
+                    "Member '{}' has conflicting node ID '{id}' with member '{}'",
+                    peer.name, other.name
                 ));
             }
         }
@@ -182,6 +218,8 @@ mod tests {
             allowed: Vec::new(),
             known: Arc::new(Published::default()),
             kind: None,
+            advertise: ([10, 0, 0, 9], 8301).into(),
+            told: BTreeMap::new(),
         }
     }
 
@@ -250,6 +288,7 @@ mod tests {
             rules.admit(&peer("x", &[("id", "id-me")])),
             "Member 'x' has conflicting node ID 'id-me' with this agent's ID",
         );
+        assert!(rules.told.contains_key("x"), "with both addresses");
         assert_eq!(rules.admit(&peer("ME", &[("id", "id-me")])), Ok(()));
         refused(
             rules.admit(&peer("x", &[("dc", "dc2")])),

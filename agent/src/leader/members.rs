@@ -67,7 +67,7 @@ pub(super) async fn run(shared: &Arc<Shared>, first: impl FnOnce()) {
         let full = seen.is_none();
         let mut work = Vec::new();
         match &seen {
-            None => work.extend(now.values().filter_map(|m| plan(&me, &view, m))),
+            None => work.extend(now.values().filter_map(|m| plan(&me, &view, &now, m))),
             Some(seen) => work.extend(differences(&me, &view, seen, &now)),
         }
         // Before the members of the last run have been asked, nobody is known to be gone.
@@ -114,7 +114,7 @@ fn differences(me: &Me, view: &View, seen: &Members, now: &Members) -> Vec<Work>
             DiffItem::Add(_, member)
             | DiffItem::Update {
                 new: (_, member), ..
-            } => plan(me, view, member),
+            } => plan(me, view, now, member),
             DiffItem::Remove(_, member) if handled(me, member) => {
                 gone(me, view, &member.name, "reaped")
             }
@@ -144,17 +144,39 @@ fn handled(me: &Me, member: &Member) -> bool {
     }
 }
 
-fn plan(me: &Me, view: &View, member: &Member) -> Option<Work> {
+fn plan(me: &Me, view: &View, pool: &Members, member: &Member) -> Option<Work> {
     if !handled(me, member) {
         return None;
     }
     match member.status {
+        Standing::Alive if is_doubled(view, pool, member) => None,
         Standing::Alive => alive(&me.datacenter, view, member),
         Standing::Failed => failed(&me.datacenter, view, member),
         Standing::Left => gone(me, view, &member.name, "left"),
         // It is still there.
         Standing::Leaving => None,
     }
+}
+
+/// Whether the node with this member's id is another one that takes part. To register both in turn
+/// would take the node and its services from each other, again and again.
+fn is_doubled(view: &View, pool: &Members, member: &Member) -> bool {
+    let id = member.tags.get("id").map_or("", String::as_str);
+    let node = view.node_by_id(id).filter(|_| !id.is_empty());
+    let Some(node) = node.filter(|n| !n.node.eq_ignore_ascii_case(&member.name)) else {
+        return false;
+    };
+    let other = pool.get(node.node.as_str());
+    let Some(other) = other.filter(|o| {
+        o.status == Standing::Alive
+            && o.tags
+                .get("id")
+                .is_some_and(|its| its.eq_ignore_ascii_case(id))
+    }) else {
+        return false;
+    };
+    tracing::error!(target: "agent.server", "Node ID conflict for '{id}': both '{}' at {} and '{}' at {} are claiming it; the first is not registered", member.name, member.addr, other.name, other.addr);
+    true
 }
 
 fn check(status: Status) -> HealthCheck {
@@ -401,7 +423,7 @@ mod tests {
                     let planned = self
                         .members
                         .values()
-                        .filter_map(|m| plan(&self.me, &view, m));
+                        .filter_map(|m| plan(&self.me, &view, &self.members, m));
                     planned
                         .chain(strays(&self.me, &view, &self.members))
                         .collect()
@@ -515,6 +537,21 @@ mod tests {
         assert_eq!(w.status("a"), Some(Status::Passing));
         let view = w.state.view();
         assert_eq!(view.node("a").map(|n| n.id.as_str()), Some(ID[1]));
+    }
+
+    #[test]
+    fn two_members_with_one_id_do_not_take_the_node_from_each_other() {
+        let mut w = World::new();
+        w.set(alive("a"));
+        w.reconcile(None);
+        w.set(alive("b"));
+        assert_eq!(w.reconcile(None), []);
+        assert_eq!(w.status("a"), Some(Status::Passing));
+        // One that was given another name is there under the new one only.
+        w.set(member("a", ID[0], Standing::Failed));
+        w.reconcile(None);
+        assert_eq!(w.status("b"), Some(Status::Passing));
+        assert!(w.state.view().node("a").is_none());
     }
 
     #[test]

@@ -338,6 +338,26 @@ async fn a_server_that_leaves_shrinks_the_quorum() {
     assert_eq!(cluster.read(leader, "alone").await, "1");
 }
 
+/// The leader lets one that says goodbye go, and does not hold it against it.
+#[tokio::test]
+async fn a_server_that_left_is_welcome_at_once() {
+    let mut cluster = Cluster::of(3).await;
+    let leader = cluster.leader(&[0, 1, 2]).await;
+    let leaver = (leader + 1) % 3;
+    cluster.servers[leaver]
+        .put("/v1/agent/leave", ())
+        .await
+        .ok();
+    assert_eq!(cluster.servers[leaver].exit().await.code, 0);
+    assert_eq!(cluster.peers(leader).await.len(), 2);
+    cluster.servers[leaver].start_again().await;
+    // It is taken in when gossip shows it, long before a minute has passed.
+    until_for(Duration::from_secs(30), "its return", async || {
+        (cluster.peers(leader).await.len() == 3).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_new_server_earns_its_vote_and_a_dead_one_is_removed() {
     let more = json!({"autopilot": {"server_stabilization_time": "1s"}});

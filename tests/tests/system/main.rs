@@ -3,6 +3,7 @@
 
 mod client;
 mod cluster;
+mod crowd;
 mod demo;
 mod durability;
 mod fence;

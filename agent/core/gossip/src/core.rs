@@ -461,6 +461,12 @@ impl Core {
         }
     }
 
+    /// Both layers, for pools that the simulator makes whole.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn layers(&mut self) -> (&mut Memberlist, &mut Serf) {
+        (&mut self.memberlist, &mut self.serf)
+    }
+
     /// Memberlist's view, for tests that compare both layers.
     #[cfg(any(test, feature = "sim"))]
     #[must_use]

@@ -309,6 +309,30 @@ impl Memberlist {
         }
     }
 
+    /// Knows these nodes as if since long, in an order of its own.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn acquaint<'n>(
+        &mut self,
+        now: Time,
+        nodes: impl ExactSizeIterator<Item = &'n Alive>,
+    ) {
+        let mut others: Vec<&Alive> = nodes.filter(|n| n.node != self.identity.name).collect();
+        self.table.reserve(others.len());
+        for left in (1..=others.len()).rev() {
+            let node = others.swap_remove(self.rng.below(left));
+            let new = table::NewNode {
+                name: node.node.clone(),
+                ip: node.addr,
+                port: node.port,
+                meta: node.meta.clone(),
+                versions: node.vsn,
+                incarnation: node.incarnation,
+            };
+            self.table.insert(new, false, now);
+        }
+        self.begin_beats(now);
+    }
+
     /// Gossips again if there is something to say: here, or `above` in the delegate.
     pub fn stir(&mut self, now: Time, above: bool) {
         if self.quiet && !self.alone() && (above || !self.queue.is_empty()) {

@@ -329,6 +329,14 @@ impl Serf {
         self.config.gossip_interval * 16 * spread.max(1)
     }
 
+    /// Knows these members as if since long.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn acquaint<'m>(&mut self, members: impl Iterator<Item = &'m Member>) {
+        for member in members.filter(|m| m.name != self.name) {
+            self.roster.insert(member.clone(), 0);
+        }
+    }
+
     /// Forgets who is gone for long, and intents whose members never came.
     fn reap(&mut self, now: Time) {
         while let Some(name) = self.roster.due(now) {

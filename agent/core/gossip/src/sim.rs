@@ -6,6 +6,7 @@
 //! while it runs ([`Sim::assert_safety`]); what must come about in the end is checked after
 //! healing ([`Sim::assert_converged`]).
 
+pub(crate) mod acquaint;
 pub mod storm;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -135,6 +136,10 @@ fn name(member: usize) -> String {
     format!("m{member}")
 }
 
+fn tags(member: usize) -> Tags {
+    Tags::from([("n".to_owned(), member.to_string())])
+}
+
 fn addr(member: usize) -> SocketAddr {
     let [_, _, high, low] = u32::try_from(member).unwrap_or(0).to_be_bytes();
     SocketAddr::from(([10, 7, high, low], 7946))
@@ -227,7 +232,7 @@ impl Sim {
         self.slots.push(Slot {
             core: None,
             config,
-            tags: Tags::from([("n".to_owned(), member.to_string())]),
+            tags: tags(member),
             wake: Time::MAX,
             paused: false,
             inbox: VecDeque::new(),

@@ -10,6 +10,7 @@ pub use report::State;
 use super::forward;
 use super::wire::{Answer, Ask};
 use crate::agent::Shared;
+use crate::servers::{self, ServerMember, Standing};
 use crate::store::WriteError;
 use futures_util::future::join_all;
 use health::{Change, Health, PeerFacts, Removal, reconcile};
@@ -69,6 +70,15 @@ impl Autopilot {
         let mut all = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, at| at.elapsed() < LEAVING);
         all.insert(id.to_lowercase(), Instant::now());
+    }
+
+    /// Forgets those who are gone by now: whoever is back is welcome.
+    fn note_gone(&self, members: &[ServerMember]) {
+        let mut all = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|id, _| {
+            let member = servers::best(members, id);
+            member.is_some_and(|m| matches!(m.standing, Standing::Alive | Standing::Leaving))
+        });
     }
 
     fn is_leaving(&self, id: &str) -> bool {
@@ -246,6 +256,7 @@ pub async fn lead(shared: &Arc<Shared>) {
 async fn follow_members(shared: &Shared, consensus: &Consensus, strangers: &mut HashSet<String>) {
     let status = consensus.status();
     let mut members = shared.cluster.links.servers();
+    shared.cluster.autopilot.note_gone(&members);
     let peers: Vec<ServerInfo> = status.voters.into_iter().map(|p| p.info).collect();
     let readable = formats::readable(
         lictor_state::COMMAND_FORMAT,

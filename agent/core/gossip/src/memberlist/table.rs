@@ -201,6 +201,13 @@ impl Table {
         id
     }
 
+    /// Makes room for exactly so many more nodes.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn reserve(&mut self, more: usize) {
+        self.slots.reserve_exact(more);
+        self.live.reserve_exact(more);
+    }
+
     fn set_place(&mut self, id: NodeId, place: usize) {
         if let Some(node) = self.get_mut(id) {
             node.place = place;

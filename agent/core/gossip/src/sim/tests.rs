@@ -128,6 +128,89 @@ fn loss_alone_kills_nobody() {
     assert_eq!(sim.difference(), None);
 }
 
+/// Deaths in one pool, each with the time until the first suspicion and the first verdict.
+fn deaths(sim: &mut Sim, count: usize) -> Vec<(Duration, Duration)> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let wait = sim.rng().part_of(SECOND * 3);
+        sim.run(SECOND * 5 + wait);
+        let dead = sim.any_running().expect("somebody runs");
+        let start = sim.now();
+        sim.kill(dead);
+        sim.run(SECOND * 60);
+        let after = |what| {
+            sim.first(dead, what, start)
+                .expect("it is seen")
+                .since(start)
+        };
+        all.push((after(Seen::Suspect), after(Seen::Failed)));
+    }
+    all
+}
+
+#[test]
+fn a_settled_pool_is_one() {
+    let mut sim = Sim::settled(71, 60, &Config::lan());
+    assert_eq!(sim.difference(), None);
+    assert_eq!(sim.sights, []);
+    let event = sim.fire(3);
+    let tags = Tags::from([("n".to_owned(), "other".to_owned())]);
+    sim.set_tags(5, tags);
+    sim.leave(7);
+    sim.run(SECOND * 20);
+    assert_eq!(sim.deliveries(&event), 60, "one left when it had heard it");
+    assert_eq!(sim.difference(), None);
+    sim.assert_safety();
+}
+
+/// SWIM expects the first probe of the dead after 1.58 periods; the round that notices takes one
+/// more. The verdict follows as soon as enough others have confirmed the suspicion.
+#[test]
+fn deaths_are_noticed_as_soon_as_expected() {
+    for loss in [0.0, 0.10] {
+        let mut sim = Sim::settled(72, 64, &Config::lan());
+        sim.network.loss = loss;
+        let seen = deaths(&mut sim, 16);
+        let mean = |of: fn(&(Duration, Duration)) -> Duration| {
+            seen.iter().map(of).sum::<Duration>().as_secs_f64() / 16.0
+        };
+        let (suspected, judged) = (mean(|d| d.0), mean(|d| d.1));
+        assert!((1.0..2.58).contains(&suspected), "{loss}: {suspected}");
+        // 4 x log10(64) periods when confirmed, less when there are fewer members.
+        let window = judged - suspected;
+        assert!((6.6..9.0).contains(&window), "{loss}: {window}");
+        assert_eq!(sim.false_failures(), 0, "{loss}");
+    }
+}
+
+/// Lifeguard: who cannot hear doubts itself first.
+#[test]
+fn awareness_prevents_wrong_suspicions() {
+    let wrong = |awareness_max| {
+        let config = Config {
+            awareness_max,
+            tcp_pings: false,
+            ..Config::lan()
+        };
+        let mut sim = Sim::settled(73, 48, &config);
+        // Members that miss most answers, and take all others for dead in turn.
+        for member in 0..6 {
+            sim.network.lossy.insert(member, 0.7);
+        }
+        sim.run(SECOND * 120);
+        sim.assert_safety();
+        let suspicions = sim.sights.iter();
+        suspicions
+            .filter(|s| s.what == Seen::Suspect && s.of >= 6 && s.by < 6)
+            .count()
+    };
+    let (with, without) = (wrong(8), wrong(1));
+    assert!(
+        with * 2 < without,
+        "with awareness {with}, without {without}"
+    );
+}
+
 /// The rules are checked for real: a harness that cannot fail proves nothing.
 #[test]
 fn broken_rules_are_caught() {
