@@ -137,7 +137,7 @@ fn private_addresses() -> usize {
 pub struct Told {
     /// The rule.
     pub rule: String,
-    /// Where the agent runs; empty where that made no difference.
+    /// Where the agent runs.
     pub place: String,
     /// The addresses that were not taken, with their interfaces and why.
     pub rejected: String,
@@ -148,7 +148,7 @@ pub fn told(config: &Config) -> Told {
     let Some(decision) = DECIDED.get() else {
         return Told {
             rule: SET_BY.get().cloned().unwrap_or_default(),
-            place: String::new(),
+            place: PLACE.get().map(ToString::to_string).unwrap_or_default(),
             rejected: String::new(),
         };
     };
