@@ -367,6 +367,24 @@ async fn checks_inside_containers_need_script_checks() {
     reply.refused(500, "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to true");
 }
 
+#[tokio::test]
+async fn a_check_inside_a_container_says_that_the_daemon_is_away() {
+    let agent = Agent::build()
+        .config(json!({"enable_script_checks": true}))
+        .env("DOCKER_HOST", "unix:///no/such/docker.sock")
+        .start()
+        .await;
+    let check = json!({"ID": "c", "Name": "c", "DockerContainerID": "x", "Args": ["a"], "Interval": "1s", "Timeout": "1s"});
+    agent.put("/v1/agent/check/register", check).await.ok();
+    agent
+        .get_until("/v1/agent/checks", |all| {
+            let text = all.at("/c/Output").as_str().unwrap_or_default();
+            all.at("/c/Status") == &json!("critical")
+                && text.contains("/no/such/docker.sock is not reached")
+        })
+        .await;
+}
+
 /// A proxy in front of the daemon's socket that can be cut.
 struct Proxy {
     path: PathBuf,
