@@ -12,8 +12,17 @@ use std::time::Duration;
 /// The decision of this process. A reload does not change it.
 static DECIDED: OnceLock<Decision> = OnceLock::new();
 
+/// What set the address, where there was nothing to decide.
+static SET_BY: OnceLock<String> = OnceLock::new();
+
+/// Where this process runs, as far as that is known without asking a metadata service.
+static PLACE: OnceLock<Place> = OnceLock::new();
+
 /// The keys that settle the address.
 const SETTLING: [&str; 3] = ["advertise_addr", "advertise_addr_ipv4", "bind_addr"];
+
+/// Consul's rule for a host.
+const ONLY_PRIVATE: &str = "the only private address";
 
 /// The name of the source that a found address comes from.
 const NAME: &str = "address detection";
@@ -59,28 +68,45 @@ fn settled(all: &[Given]) -> bool {
         .any(|key| given(all, key).is_some_and(|(text, _)| !text.is_empty() && text != "0.0.0.0"))
 }
 
-/// The address as a source of configuration, to be laid below all others, where it has to be found
-/// and Consul's rule (the only private IPv4 address of the host) does not settle it.
+/// Which setting it was.
+fn set_by(all: &[Given]) -> String {
+    let set = SETTLING.iter().find_map(|key| given(all, key));
+    set.map_or_else(|| "development mode".to_owned(), |(_, from)| from)
+}
+
+/// Addresses as a source of configuration, to be laid below all others: the one to tell others,
+/// where it has to be found and Consul's rule (the only private IPv4 address of the host) does not
+/// settle it; and those to listen on for clients, in a container with a network namespace of its own.
 ///
 /// # Errors
 /// What is missing, where the agent could not be reached by those it is to join.
 pub fn found(flags: &Flags, sources: &[Source]) -> Result<Option<Source>, String> {
-    if flags.dev {
-        return Ok(None);
-    }
     let all = everything(flags, sources);
-    if settled(&all) {
-        return Ok(None);
+    let (place, mut text) = if flags.dev || settled(&all) {
+        SET_BY.get_or_init(|| set_by(&all));
+        let place = *PLACE.get_or_init(|| facts(false).place());
+        (place, String::new())
+    } else {
+        let decision = DECIDED.get_or_init(|| choose_address(&facts(true)));
+        (decision.place, advertised(decision, &all)?)
+    };
+    // Nobody else is in a container's own namespace: an agent that listens on its loopback only is
+    // of no use.
+    if place != Place::Host && given(&all, "client_addr").is_none() {
+        text.push_str("client_addr = \"0.0.0.0\"\n");
     }
-    let decision = DECIDED.get_or_init(|| choose_address(&facts()));
+    Ok((!text.is_empty()).then(|| Source::new(NAME, Format::Hcl, text.as_bytes())))
+}
+
+/// The address to tell others as a line of configuration; empty where Consul's rule settles it.
+fn advertised(decision: &Decision, all: &[Given]) -> Result<String, String> {
     let by_consuls_rule = decision.place == Place::Host && private_addresses() == 1;
     match &decision.chosen {
         Ok((address, rule)) if !by_consuls_rule || rule.contains("EC2") => {
-            let text = format!("advertise_addr = \"{address}\"");
-            Ok(Some(Source::new(NAME, Format::Hcl, text.as_bytes())))
+            Ok(format!("advertise_addr = \"{address}\"\n"))
         }
-        Err(why) if decision.place == Place::Bridge && has_others(&all) => Err(why.clone()),
-        _ => Ok(None),
+        Err(why) if decision.place == Place::Bridge && has_others(all) => Err(why.clone()),
+        _ => Ok(String::new()),
     }
 }
 
@@ -107,14 +133,28 @@ fn private_addresses() -> usize {
         .count()
 }
 
-/// Tells the log how the address was found.
-pub fn log(config: &Config) {
+/// Which address this agent tells others, by which rule, and what was rejected.
+pub struct Told {
+    /// The rule.
+    pub rule: String,
+    /// Where the agent runs.
+    pub place: String,
+    /// The addresses that were not taken, with their interfaces and why.
+    pub rejected: String,
+}
+
+/// How the address of this process was found.
+pub fn told(config: &Config) -> Told {
     let Some(decision) = DECIDED.get() else {
-        return;
+        return Told {
+            rule: SET_BY.get().cloned().unwrap_or_default(),
+            place: PLACE.get().map(ToString::to_string).unwrap_or_default(),
+            rejected: String::new(),
+        };
     };
     let rule = match &decision.chosen {
         Ok((address, rule)) if *address == config.advertise.lan => rule.as_str(),
-        _ => "the only private address",
+        _ => ONLY_PRIVATE,
     };
     let rejected: Vec<String> = decision
         .rejected
@@ -122,11 +162,25 @@ pub fn log(config: &Config) {
         .filter(|r| r.address != config.advertise.lan)
         .map(|r| format!("{} ({}: {})", r.address, r.of, r.why))
         .collect();
-    tracing::info!(target: "agent", address = %config.advertise.lan, rule, place = %decision.place, rejected = %rejected.join(", "), "advertise address found");
+    Told {
+        rule: rule.to_owned(),
+        place: decision.place.to_string(),
+        rejected: rejected.join(", "),
+    }
 }
 
-/// What is known of this machine.
-fn facts() -> AddressFacts {
+/// Tells the log how the address was found.
+pub fn log(config: &Config) {
+    let Told {
+        rule,
+        place,
+        rejected,
+    } = told(config);
+    tracing::info!(target: "agent", address = %config.advertise.lan, rule, place, rejected, "advertise address found");
+}
+
+/// What is known of this machine; with `cloud`, what metadata services say of it, too.
+fn facts(cloud: bool) -> AddressFacts {
     let line = |nic: &str, file: &str| {
         let text = std::fs::read_to_string(format!("/sys/class/net/{nic}/{file}"));
         text.map(|t| t.trim().to_owned()).unwrap_or_default()
@@ -140,7 +194,7 @@ fn facts() -> AddressFacts {
             name: i.name,
         })
         .collect();
-    let (ec2, task) = ask_cloud();
+    let (ec2, task) = if cloud { ask_cloud() } else { (None, None) };
     AddressFacts {
         given: None,
         nics,
@@ -247,11 +301,10 @@ pub fn run(args: &[String], program: &str) -> i32 {
         }
     };
     let all = everything(flags, &sources);
-    let mut facts = facts();
+    let mut facts = facts(true);
     let loaded = loader.load();
     if settled(&all) || flags.dev {
-        let set = SETTLING.iter().find_map(|key| given(&all, key));
-        let from = set.map_or_else(|| "development mode".to_owned(), |(_, from)| from);
+        let from = set_by(&all);
         facts.given = loaded.as_ref().ok().map(|l| (l.config.advertise.lan, from));
     }
     let decision = choose_address(&facts);
@@ -266,10 +319,7 @@ pub fn run(args: &[String], program: &str) -> i32 {
             0
         }
         (_, Ok(l)) => {
-            println!(
-                "Advertise  {}: the only private address",
-                l.config.advertise.lan
-            );
+            println!("Advertise  {}: {ONLY_PRIVATE}", l.config.advertise.lan);
             0
         }
     };
@@ -318,8 +368,13 @@ mod tests {
             &flags(&["-bind=0.0.0.0"]),
             &file("server = true")
         )));
-        assert_eq!(found(&flags(&["-dev"]), &[]), Ok(None));
-        assert_eq!(found(&flags(&["-advertise=10.0.0.1"]), &[]), Ok(None));
+        // Wherever the tests run, with the client's address set nothing is left to be found.
+        for words in [
+            ["-dev", "-client=127.0.0.1"],
+            ["-advertise=10.0.0.1", "-client=127.0.0.1"],
+        ] {
+            assert_eq!(found(&flags(&words), &[]), Ok(None));
+        }
     }
 
     #[test]

@@ -2,15 +2,17 @@
 
 use crate::agent::Shared;
 use crate::local::Source;
+use crate::query::{Freshness, Query, ReadOptions, What};
 use crate::registrar;
 use lictor_check::{Exec, ExecFuture, Tail};
 use lictor_config::{Config, DockerMode};
 use lictor_container::{
-    Action, Deregister, Filter, Held, HostAddress, Mode, Settings, Wanted, health_check_id,
+    Action, Deregister, Filter, Held, HostAddress, Mode, Rivals, Settings, Wanted, health_check_id,
     state_check_id,
 };
 use lictor_docker::{BoxFuture, DockerExec, Options, Registry, Watcher, host_from_env, metadata};
 use lictor_wire::{HealthCheck, Status, Str};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -155,6 +157,58 @@ impl Registry for LocalRegistry {
             shared.on_disk(|| apply(&shared, action))
         })
     }
+
+    fn rivals(&self, ours: Vec<Arc<Wanted>>) -> BoxFuture<'_, Rivals> {
+        let shared = self.0.upgrade();
+        Box::pin(async move {
+            match shared {
+                Some(shared) => rivals(&shared, &ours).await,
+                None => Rivals::new(),
+            }
+        })
+    }
+}
+
+/// Names of services that are looked up for rivals, at most.
+const RIVAL_NAMES_MAX: usize = 256;
+
+/// Services of the same id at the same address that another node has, which is not down.
+async fn rivals(shared: &Shared, ours: &[Arc<Wanted>]) -> Rivals {
+    let mut by_name: BTreeMap<&Str, Vec<&Wanted>> = BTreeMap::new();
+    for w in ours {
+        by_name.entry(&w.request().name).or_default().push(w);
+    }
+    let mut found = Rivals::new();
+    for (name, ours) in by_name.into_iter().take(RIVAL_NAMES_MAX) {
+        let (name, mesh) = (name.clone(), false);
+        let query = Query::from(What::Health {
+            name: name.clone(),
+            mesh,
+        });
+        let options = ReadOptions::now(Freshness::Stale);
+        // Another time, if it is not to be known now.
+        let Ok(answered) = shared.store.read(&query, &options).await else {
+            break;
+        };
+        for row in answered.view.health(&name) {
+            let down =
+                |c: &Arc<HealthCheck>| c.check_id == "serfHealth" && c.status == Status::Critical;
+            if row.node.node.eq_ignore_ascii_case(&shared.node_name) || row.checks.iter().any(down)
+            {
+                continue;
+            }
+            let same = |w: &&&Wanted| {
+                let request = w.request();
+                *w.id() == row.service.id
+                    && request.address == row.service.address
+                    && request.port == row.service.port
+            };
+            if let Some(w) = ours.iter().find(same) {
+                found.insert(w.id().clone(), row.node.node.to_string());
+            }
+        }
+    }
+    found
 }
 
 fn apply(shared: &Arc<Shared>, action: &Action) -> Result<(), String> {

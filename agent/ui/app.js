@@ -253,7 +253,7 @@ const checkSummary = (checks) => {
 };
 
 /** The words that a list is narrowed by, kept while other views are open. */
-const searches = { services: { q: '', status: '' }, nodes: { q: '', status: '' }, kv: { q: '', status: '' } };
+const searches = { services: { q: '', status: '' }, nodes: { q: '', status: '' }, kv: { q: '', status: '' }, containers: { q: '', status: '' } };
 
 const searchBar = (name, label, withStatus) => h('form', { class: 'bar', role: 'search', 'data-act': 'none' },
   h('label', {}, h('span', { class: 'unseen' }, label),
@@ -530,6 +530,55 @@ function nodeView(scope, name) {
   return view;
 }
 
+/* ---------- containers ---------- */
+
+/** What a container is: `running (healthy)`, `exited (137, out of memory)`. */
+const containerState = (c) => {
+  const notes = [c.ExitCode == null ? '' : String(c.ExitCode), c.OOMKilled && 'out of memory', c.Health !== 'none' && c.Health].filter(Boolean);
+  return c.State + (notes.length ? ' (' + notes.join(', ') + ')' : '');
+};
+
+const containerStatus = (c) => {
+  if (c.OOMKilled || c.ExitCode > 0 || c.Health === 'unhealthy') return 'critical';
+  if (c.Problems.length > 0) return 'warning';
+  if (c.State !== 'running' || c.Services.some((s) => s.Out)) return 'maintenance';
+  return 'passing';
+};
+
+function containersView(scope) {
+  let got = null;
+  const view = { title: 'Containers', limit: PAGE };
+  view.render = () => {
+    const head = title('Containers', searchBar('containers', 'Filter by name, image or service', true));
+    if (!got) return [head, loading()];
+    if (!got.Containers) return [head, empty('This agent does not follow containers.', 'It does with “-docker”, or docker { enabled = true }.')];
+    const daemon = got.Daemon;
+    const wanted = searches.containers.status;
+    const list = got.Containers.filter((c) => hit('containers', c.Name, c.Image, ...c.Services.map((s) => s.Name)) && (!wanted || containerStatus(c) === wanted));
+    const cell = (c, of) => h('td', {}, h('ul', { class: 'plain' }, c.Services.map((s) => h('li', {}, of(s)))));
+    return [
+      head,
+      !daemon.Connected && h('p', { class: 'error' }, 'The Docker daemon is not followed right now: ' + daemon.Error),
+      count(list.length, got.Containers.length, 'container'),
+      list.length === 0 ? empty('No container matches.', 'Change the filter above.') : h('table', {},
+        h('caption', { class: 'unseen' }, 'Containers, how they are or ended, and their services'),
+        h('thead', {}, h('tr', {}, ['Container', 'State', 'Services', 'Addresses', 'Notes'].map((t) => h('th', { scope: 'col' }, t)))),
+        h('tbody', {}, list.slice(0, view.limit).map((c) => h('tr', { 'data-key': c.ID },
+          h('th', { scope: 'row' }, c.Name, h('div', { class: 'dim' }, c.Image)),
+          h('td', {}, badge(containerStatus(c), containerState(c)), c.ExitCode != null && c.FinishedAt && h('div', { class: 'dim' }, c.FinishedAt.slice(0, 19).replace('T', ' ') + ' UTC')),
+          cell(c, (s) => serviceLink(s.Name)),
+          cell(c, (s) => h('code', { title: s.Rule }, s.Address)),
+          h('td', {}, [...c.Problems, ...c.Services.map((s) => s.Out), c.LeftOut].filter(Boolean).map((t) => h('div', {}, t))))))),
+      more(list.length, view.limit),
+    ];
+  };
+  scope.watch('lictor/docker/containers', {}, (answer) => {
+    got = data(answer, {});
+    paint();
+  });
+  return view;
+}
+
 /* ---------- keys and values ---------- */
 
 /** A key in a path of the API. Empty and dot parts would be tidied away on the way: they go encoded. */
@@ -784,6 +833,7 @@ function open() {
     if (params.has('new')) return newKeyView(scope, key);
     return (key === '' || key.endsWith('/')) && !params.has('value') ? folderView(scope, key) : keyView(scope, key);
   }
+  if (name === 'containers') return containersView(scope);
   scope.loaded = true;
   return { title: 'Not found', render: () => [title('There is no such page'), empty('Choose one of the pages above.')] };
 }
@@ -907,7 +957,8 @@ async function about() {
   const want = async (path, none) => {
     try { return data(await ask(path), none); } catch { return none; }
   };
-  const [own, lead, dcs] = await Promise.all([want('agent/self', {}), want('status/leader', ''), want('catalog/datacenters', [])]);
+  const [own, lead, dcs, followed] = await Promise.all([want('agent/self', {}), want('status/leader', ''), want('catalog/datacenters', []), want('lictor/docker/containers', null)]);
+  document.querySelector('[data-nav=containers]').hidden = !followed && route.name !== 'containers';
   self = own.Config || {};
   leader = lead;
   morphKids($('foot'), h('footer', {}, [

@@ -62,8 +62,14 @@ fn registration(settings: &Server, port: u16, protocol: Protocol) -> ServiceRequ
     } else {
         format!("{host}:{port}")
     };
+    // Servers in containers share an agent, and may have the same port.
+    let id = if settings.address.is_empty() {
+        format!("{}-{port}", settings.name)
+    } else {
+        format!("{}-{}-{port}", settings.name, settings.address)
+    };
     ServiceRequest {
-        id: format!("{}-{port}", settings.name).into(),
+        id: id.into(),
         name: settings.name.as_str().into(),
         tags: vec![protocol.tag().into()],
         address: settings.address.as_str().into(),
@@ -363,8 +369,8 @@ mod tests {
             Protocol::V2,
         );
         assert_eq!(
-            (r.address.as_str(), r.check.unwrap().tcp.as_str()),
-            ("fd00::1", "[fd00::1]:81")
+            (r.id.as_str(), r.check.unwrap().tcp.as_str()),
+            ("web-fd00::1-81", "[fd00::1]:81")
         );
     }
 }

@@ -231,6 +231,10 @@ fn away(host: &str, error: &Error) -> DaemonError {
     }
     let path = host.strip_prefix("unix://");
     let hint = match path {
+        // Docker makes one where it is to mount something that is not there.
+        Some(path) if std::fs::metadata(path).is_ok_and(|m| m.is_dir()) => format!(
+            "; {path} is a folder: the host has no socket of the name that was to be mounted there"
+        ),
         Some(path) if denied || text.contains("ermission denied") => group_hint(path),
         Some(_) if matches!(error, Error::SocketNotFoundError(_)) => {
             "; is Docker running, and its socket mounted into this container?".to_owned()
@@ -289,6 +293,15 @@ mod tests {
             "{error}"
         );
         assert!(Daemon::at("carrier-pigeon://x").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_folder_in_the_place_of_the_socket_is_named() {
+        let error = match Daemon::at("unix:///tmp") {
+            Ok(daemon) => daemon.ping().await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(error.to_string().contains("/tmp is a folder"), "{error}");
     }
 
     #[test]

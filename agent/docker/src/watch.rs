@@ -10,7 +10,8 @@ use crate::{metadata, own};
 use bollard::models::{EventMessage, EventMessageTypeEnum};
 use futures_util::StreamExt;
 use lictor_container::{
-    Action, Container, ContainerReport, Held, HostAddress, Settings, Surroundings, World, nanos,
+    Action, Container, ContainerReport, Held, HostAddress, Rivals, Settings, Surroundings, Wanted,
+    World, nanos,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -32,6 +33,13 @@ pub trait Registry: Send + Sync + 'static {
     /// Makes a change. The error is shown as a problem of the container, and the change is tried
     /// again later.
     fn apply<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Result<(), String>>;
+
+    /// Which of these services another node has registered for the same container, by id, and
+    /// which node. What cannot be found out is left out.
+    fn rivals(&self, ours: Vec<Arc<Wanted>>) -> BoxFuture<'_, Rivals> {
+        drop(ours);
+        Box::pin(async { Rivals::new() })
+    }
 }
 
 /// How to follow.
@@ -96,6 +104,8 @@ const PING: Duration = Duration::from_secs(10);
 const EVENTS_MAX: usize = 4096;
 /// Looks at containers at a time.
 const LOOKS_MAX: usize = 8;
+/// How long after a registration others are looked at, who may be about to register the same.
+const SETTLE: Duration = Duration::from_secs(3);
 /// How long ECS is not asked again.
 const ECS_PAUSE: Duration = Duration::from_millis(500);
 
@@ -223,6 +233,8 @@ struct Session<'a> {
     queue: BTreeSet<String>,
     sync: Option<FullLook>,
     ecs_asked: Option<Instant>,
+    /// When to look for agents that follow the same containers.
+    rivals_due: Option<Instant>,
 }
 
 fn unix_ms() -> u64 {
@@ -251,6 +263,7 @@ impl<'a> Session<'a> {
             queue: BTreeSet::new(),
             sync: None,
             ecs_asked: None,
+            rivals_due: None,
         };
         let given = &shared.options.settings.hostname;
         let hostname = if given.is_empty() { &about.name } else { given };
@@ -312,6 +325,7 @@ impl<'a> Session<'a> {
         let resync = self.shared.options.resync.max(Duration::from_secs(1));
         let mut next_sync = Instant::now() + resync;
         let mut next_ping = Instant::now() + PING;
+        let mut rivals: Option<BoxFuture<'a, Rivals>> = None;
         loop {
             self.start_looks();
             let due = lock(&self.shared.world).next_due_ms();
@@ -322,6 +336,17 @@ impl<'a> Session<'a> {
                             .await;
                     }
                     None => std::future::pending().await,
+                }
+            };
+            let rivals_due = self.rivals_due;
+            let rivals_found = async {
+                match (&mut rivals, rivals_due) {
+                    (Some(asked), _) => Some(asked.await),
+                    (None, Some(due)) => {
+                        tokio::time::sleep_until(due).await;
+                        None
+                    }
+                    (None, None) => std::future::pending().await,
                 }
             };
             let result = tokio::select! {
@@ -342,6 +367,10 @@ impl<'a> Session<'a> {
                     if lock(&self.shared.world).tick(unix_ms()) {
                         self.step().await;
                     }
+                    Ok(())
+                }
+                found = rivals_found => {
+                    rivals = self.rivals(found);
                     Ok(())
                 }
                 () = tokio::time::sleep_until(next_sync) => {
@@ -371,6 +400,20 @@ impl<'a> Session<'a> {
         });
         self.finish_sync().await;
         Ok(())
+    }
+
+    /// Asks who else has registered what is registered here, or tells the answer.
+    fn rivals(&mut self, found: Option<Rivals>) -> Option<BoxFuture<'a, Rivals>> {
+        let mut world = lock(&self.shared.world);
+        let Some(found) = found else {
+            let ours = world.applied().cloned().collect();
+            self.rivals_due = None;
+            return Some(self.registry.rivals(ours));
+        };
+        for (container, service, node) in world.rivals(found) {
+            tracing::warn!(target: "agent.docker", container = %container, service = %service, node = %node, "another agent has registered this container, too: give each agent of this daemon a docker.filter_label of its own");
+        }
+        None
     }
 
     /// Looks at what is queued, of each container once at a time.
@@ -449,6 +492,8 @@ impl<'a> Session<'a> {
                 status.error.clear();
             }
             self.step().await;
+            self.rivals_due
+                .get_or_insert_with(|| Instant::now() + SETTLE);
         }
     }
 
@@ -559,6 +604,10 @@ impl<'a> Session<'a> {
             }
         };
         let actions = lock(&self.shared.world).step(&held);
+        if self.rivals_due.is_none() {
+            let new = |a: &Action| matches!(a, Action::Register(_));
+            self.rivals_due = actions.iter().any(new).then(|| Instant::now() + SETTLE);
+        }
         for action in actions {
             if let Err(error) = self.registry.apply(&action).await {
                 let id = match &action {

@@ -3,6 +3,7 @@
 use super::answer::Payload;
 use super::filter::{self, MemberRow};
 use super::{Call, HttpError, Reply};
+use crate::addresses;
 use crate::agent::Shared;
 use crate::members;
 use crate::metrics::Span;
@@ -63,7 +64,19 @@ async fn stats(shared: &Shared) -> Value {
     let lan = serf_stats(Some(shared.gossip.lan())).await;
     let wan = serf_stats(shared.gossip.wan()).await;
     let process = lictor_host::process_stats();
+    let config = shared.config();
+    let told = addresses::told(&config);
+    let clients: Vec<String> = config
+        .client_addrs
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let mut out = json!({
+        // Lictor's own: which address others are told, and why.
+        "address": {
+            "advertise": config.advertise.lan.to_string(), "bind": config.bind_addr.to_string(),
+            "client": clients.join(" "), "place": told.place, "rejected": told.rejected, "rule": told.rule,
+        },
         "agent": {
             "check_monitors": monitors.to_string(), "check_ttls": ttls.to_string(),
             "checks": checks.to_string(), "services": services.to_string(),

@@ -6,6 +6,7 @@
 //! exit <code>           ends
 //! err <text> <code>     writes to standard error and ends
 //! flood <bytes> <code>  writes so many bytes to standard output and ends
+//! eat <bytes>           takes and uses so much memory
 //! hang                  goes on for ever
 //! there <path>          ends with 0 if there is such a file, else with 1
 //! make <path>, remove <path>
@@ -78,6 +79,14 @@ fn main() {
                 left -= part;
             }
             number(code)
+        }
+        ["eat", bytes] => {
+            let mut eaten = Vec::new();
+            let wanted: usize = bytes.parse().unwrap_or(0);
+            while eaten.len() < wanted / 4096 {
+                eaten.push([1u8; 4096]);
+            }
+            i32::from(std::hint::black_box(&eaten).is_empty())
         }
         ["hang"] => loop {
             std::thread::sleep(Duration::from_secs(1));

@@ -3,6 +3,7 @@
 
 use crate::engine::{DEMO_IMAGE, IMAGE, daemon, docker, image};
 use lictor_client::{Client, ClientConfig, HealthEntry, QueryOptions};
+use lictor_tests::netns::Place;
 use lictor_tests::{Output, free_port, peer, run, until, until_for, workspace};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,31 +13,38 @@ use std::time::{Duration, Instant};
 const LONG: Duration = Duration::from_secs(90);
 
 /// A project of docker-compose; what it made goes with it.
-struct Project {
+pub struct Project {
     name: String,
     file: PathBuf,
     variables: Vec<(String, String)>,
 }
 
 impl Project {
+    /// On the daemon of the tests, with a free port for the first server.
     fn new(file: &str) -> (Project, u16) {
         let http = free_port();
-        let socket = daemon().trim_start_matches("unix://").to_owned();
+        (Project::at(file, &daemon(), http), http)
+    }
+
+    /// On that daemon.
+    pub fn at(file: &str, daemon: &str, http: u16) -> Project {
+        let socket = daemon.trim_start_matches("unix://");
         let variables = [
-            ("DOCKER_HOST", daemon()),
+            ("DOCKER_HOST", daemon),
             ("DOCKER_SOCKET", socket),
-            ("LICTOR_IMAGE", IMAGE.to_owned()),
-            ("LICTOR_DEMO_IMAGE", DEMO_IMAGE.to_owned()),
-            ("LICTOR_HTTP_PORT", http.to_string()),
+            ("LICTOR_IMAGE", IMAGE),
+            ("LICTOR_DEMO_IMAGE", DEMO_IMAGE),
+            ("LICTOR_HTTP_PORT", &http.to_string()),
             // For what a slow machine takes to make eight containers.
-            ("COMPOSE_HTTP_TIMEOUT", "180".to_owned()),
+            ("COMPOSE_HTTP_TIMEOUT", "180"),
         ];
-        let project = Project {
-            name: format!("lictor{http}"),
+        Project {
+            name: format!("lictor{}", free_port()),
             file: workspace().join(file),
-            variables: variables.map(|(k, v)| (k.to_owned(), v)).to_vec(),
-        };
-        (project, http)
+            variables: variables
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .to_vec(),
+        }
     }
 
     fn args<'a>(&'a self, args: &[&'a str]) -> Vec<&'a str> {
@@ -53,7 +61,8 @@ impl Project {
         all
     }
 
-    async fn run(&self, args: &[&str]) -> Output {
+    /// Runs docker-compose.
+    pub async fn run(&self, args: &[&str]) -> Output {
         let env: Vec<(&str, &str)> = self
             .variables
             .iter()
@@ -65,7 +74,7 @@ impl Project {
     }
 
     /// The name that docker-compose gives the first container of a service.
-    fn container(&self, service: &str) -> String {
+    pub fn container(&self, service: &str) -> String {
         format!("{}_{service}_1", self.name)
     }
 
@@ -124,10 +133,15 @@ impl Drop for Project {
     }
 }
 
+fn dig_args(server: &str, name: &str, kind: &str) -> [String; 8] {
+    let at = format!("@{server}");
+    ["-p", "53", "+short", "+time=2", "+tries=1", &at, name, kind].map(str::to_owned)
+}
+
 /// What `dig` prints of an answer's data, a line each.
 async fn dig(server: &str, name: &str, kind: &str) -> Vec<String> {
-    let at = format!("@{server}");
-    let args = ["-p", "53", "+short", "+time=2", "+tries=1", &at, name, kind];
+    let args = dig_args(server, name, kind);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let limit = Duration::from_secs(20);
     let out = run(&peer("dig", "bind9-dnsutils"), &args, &[], "", limit).await;
     // A server that does not answer yet is no failure of the test.
@@ -135,6 +149,20 @@ async fn dig(server: &str, name: &str, kind: &str) -> Vec<String> {
         return Vec::new();
     }
     out.stdout.lines().map(str::to_owned).collect()
+}
+
+/// [`dig`] on a machine of its own.
+pub fn dig_within(place: &Place, server: &str, name: &str, kind: &str) -> Vec<String> {
+    let out = place
+        .command(&peer("dig", "bind9-dnsutils"))
+        .args(dig_args(server, name, kind))
+        .output()
+        .expect("dig");
+    if !out.status.success() {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&out.stdout);
+    text.lines().map(str::to_owned).collect()
 }
 
 async fn demo_instances(client: &Client) -> Vec<HealthEntry> {

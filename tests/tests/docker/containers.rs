@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
 
 /// A name that no other test has: several may run on one daemon.
-fn unique(name: &str) -> String {
+pub fn unique(name: &str) -> String {
     format!("{name}-{}-{}", std::process::id(), free_port())
 }
 
 /// An agent that follows the containers with a label.
-fn follower(label: &str, host: &str, builder: Builder) -> Builder {
+pub fn follower(label: &str, host: &str, builder: Builder) -> Builder {
     builder.config(json!({
         "enable_script_checks": true,
         "docker": {
@@ -29,7 +29,7 @@ fn follower(label: &str, host: &str, builder: Builder) -> Builder {
 }
 
 /// Id, port and whether it passes, of all instances of a service.
-async fn instances(agent: &Agent, service: &str) -> Vec<(String, u64, bool)> {
+pub async fn instances(agent: &Agent, service: &str) -> Vec<(String, u64, bool)> {
     let all = agent
         .get(&format!("/v1/health/service/{service}"))
         .await
@@ -63,7 +63,7 @@ async fn until_instances(agent: &Agent, service: &str, want: &[(String, u64, boo
     panic!("{service}: {last:?} instead of {want:?}");
 }
 
-fn name_label(service: &str) -> String {
+pub fn name_label(service: &str) -> String {
     format!("SERVICE_NAME={service}")
 }
 
@@ -241,6 +241,7 @@ async fn what_went_while_the_agent_was_killed_does_not_survive() {
     agent.kill().await;
     drop(first);
     agent.start_again().await;
+    let begun = Instant::now();
     let port = second.port().await;
     until_instances(
         &agent,
@@ -248,6 +249,10 @@ async fn what_went_while_the_agent_was_killed_does_not_survive() {
         &[(format!("dockhost:{stays}:80"), port, true)],
     )
     .await;
+    eprintln!(
+        "an agent that was killed is ready again: {} ms",
+        begun.elapsed().as_millis()
+    );
     // What others registered is not touched.
     assert_eq!(instances(&agent, "by-hand").await.len(), 1);
 }
@@ -362,6 +367,24 @@ async fn checks_inside_containers_need_script_checks() {
     reply.refused(500, "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to true");
 }
 
+#[tokio::test]
+async fn a_check_inside_a_container_says_that_the_daemon_is_away() {
+    let agent = Agent::build()
+        .config(json!({"enable_script_checks": true}))
+        .env("DOCKER_HOST", "unix:///no/such/docker.sock")
+        .start()
+        .await;
+    let check = json!({"ID": "c", "Name": "c", "DockerContainerID": "x", "Args": ["a"], "Interval": "1s", "Timeout": "1s"});
+    agent.put("/v1/agent/check/register", check).await.ok();
+    agent
+        .get_until("/v1/agent/checks", |all| {
+            let text = all.at("/c/Output").as_str().unwrap_or_default();
+            all.at("/c/Status") == &json!("critical")
+                && text.contains("/no/such/docker.sock is not reached")
+        })
+        .await;
+}
+
 /// A proxy in front of the daemon's socket that can be cut.
 struct Proxy {
     path: PathBuf,
@@ -455,6 +478,10 @@ async fn after_a_cut_with_a_flood_of_events_all_is_right_within_a_second() {
     let back = Instant::now();
     until_instances(&agent, &service, &want).await;
     let took = back.elapsed();
+    eprintln!(
+        "the daemon is back after a cut with 300 events: {} ms",
+        took.as_millis()
+    );
     assert!(took < Duration::from_millis(1500), "it took {took:?}");
 }
 

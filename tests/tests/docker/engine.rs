@@ -121,7 +121,8 @@ impl Container {
     }
 }
 
-fn docker_now(args: &[&str]) -> Option<std::process::Output> {
+/// [`docker`] where nothing can be waited for; `None` if it cannot be run.
+pub fn docker_now(args: &[&str]) -> Option<std::process::Output> {
     let mut command = std::process::Command::new(peer("docker", "docker.io"));
     command
         .args(args)

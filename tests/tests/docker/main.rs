@@ -4,4 +4,8 @@
 mod compose;
 mod containers;
 mod engine;
+mod faults;
+mod host;
 mod image;
+mod modes;
+mod rolling;

@@ -38,4 +38,6 @@ pub use plan::{Plan, Problem, Registration, SERVICES_MAX, plan};
 pub use report::{ContainerReport, ServiceReport};
 pub use signal::signal_number;
 pub use stamp::nanos;
-pub use world::{Action, Held, Mark, Seen, Trace, Wanted, World, health_check_id, state_check_id};
+pub use world::{
+    Action, Held, Mark, Rivals, Seen, Trace, Wanted, World, health_check_id, state_check_id,
+};

@@ -90,6 +90,9 @@ pub struct Held {
     pub owned: bool,
 }
 
+/// Nodes by the ids of services that they have registered, too.
+pub type Rivals = BTreeMap<Str, String>;
+
 /// What a look at a container showed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -163,6 +166,8 @@ pub struct World {
     /// Ids that another container has, or that someone else registered, by container.
     conflicts: BTreeMap<String, Vec<Problem>>,
     refused: BTreeMap<Str, String>,
+    /// Services that another node has registered for the same container, and that node.
+    rivals: Rivals,
     traces: VecDeque<Trace>,
     /// Whether all containers are known: before that nothing is removed.
     complete: bool,
@@ -228,10 +233,14 @@ impl World {
             .unwrap_or_default();
         all.extend(self.conflicts.get(id).into_iter().flatten().cloned());
         for service in self.plan_of(id).into_iter().flat_map(|p| &p.services) {
-            if let Some(text) = self.refused.get(&service.request.id) {
+            let id = &service.request.id;
+            let rival = self.rivals.get(id).map(|node| {
+                format!("node {node} has registered it, too: two agents follow this container, give each a docker.filter_label of its own")
+            });
+            for text in self.refused.get(id).cloned().into_iter().chain(rival) {
                 all.push(Problem {
                     port: Some(service.port.clone()),
-                    text: text.clone(),
+                    text,
                 });
             }
         }
@@ -426,6 +435,25 @@ impl World {
         };
         let of_container = self.conflicts.entry(wanted.container.clone()).or_default();
         of_container.push(problem);
+    }
+
+    /// Which of what is registered here has another node registered for the same container, and
+    /// which node. Gives those that were not known before: container, service, node.
+    pub fn rivals(&mut self, all: Rivals) -> Vec<(String, Str, String)> {
+        let known = std::mem::take(&mut self.rivals);
+        let new = all.iter().filter(|(id, node)| known.get(*id) != Some(node));
+        let new = new.filter_map(|(id, node)| {
+            let ours = self.applied.get(id)?;
+            Some((ours.container_name.clone(), id.clone(), node.clone()))
+        });
+        let new = new.collect();
+        self.rivals = all;
+        new
+    }
+
+    /// All that is registered for containers.
+    pub fn applied(&self) -> impl Iterator<Item = &Arc<Wanted>> {
+        self.applied.values()
     }
 
     /// Whether an id may belong to a container that ended with a failure and stays.

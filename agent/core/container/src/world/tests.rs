@@ -371,3 +371,19 @@ fn the_report_shows_services_problems_and_traces() {
     assert!(rows[1].problems[0].starts_with("80/tcp: SERVICE_CHECK_TTL"));
     assert_eq!(rows[2].exit_code, Some(137));
 }
+
+#[test]
+fn another_agent_with_the_same_container_is_told_once() {
+    let mut w = world();
+    w.observe(container("a", "8080", T0));
+    let held: Vec<Held> = Vec::new();
+    w.step(&held);
+    let id = w.applied().next().unwrap().id().clone();
+    let both: Rivals = [(id.clone(), "other".to_owned())].into();
+    let told = w.rivals(both.clone());
+    assert_eq!(told, [("a-name".to_owned(), id, "other".to_owned())]);
+    assert!(w.problems_of("a")[0].text.contains("node other"));
+    assert_eq!(w.rivals(both), []);
+    assert_eq!(w.rivals(Rivals::new()), []);
+    assert_eq!(w.problems_of("a"), []);
+}
