@@ -6,6 +6,7 @@
 mod addresses;
 pub mod agent;
 mod aliases;
+mod cloud;
 pub mod cluster;
 pub mod command;
 mod dns;

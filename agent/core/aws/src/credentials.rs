@@ -232,7 +232,11 @@ mod tests {
             container_endpoint(&env(&[(name, value)])).map(|e| e.unwrap().url)
         };
         assert_eq!(
-            url("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/x").unwrap(),
+            url(
+                "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                "/v2/credentials/x"
+            )
+            .unwrap(),
             "http://169.254.170.2/v2/credentials/x"
         );
         assert_eq!(container_endpoint(&env(&[])), Ok(None));

@@ -160,8 +160,7 @@ pub fn refusal(call: Call, status: u16, body: &str) -> Refusal {
     Refusal {
         status,
         code: code.unwrap_or_else(|| "unexpected answer".to_owned()),
-        message: word(["message", "Message"])
-            .unwrap_or_else(|| body.chars().take(200).collect()),
+        message: word(["message", "Message"]).unwrap_or_else(|| body.chars().take(200).collect()),
         permission: call.permission(),
     }
 }
@@ -236,7 +235,10 @@ mod tests {
             task_region(r#"{"TaskARN":"x"}"#).unwrap_err(),
             "unable to determine AWS region from ECS Task ARN: \"x\""
         );
-        assert_eq!(document_region(r#"{"region":"eu-west-1"}"#).unwrap(), "eu-west-1");
+        assert_eq!(
+            document_region(r#"{"region":"eu-west-1"}"#).unwrap(),
+            "eu-west-1"
+        );
         assert!(document_region("").is_err());
     }
 }

@@ -8,16 +8,17 @@ pub const SPOT: &str = "meta-data/spot/instance-action";
 /// Where EC2 tells what a scaling group wants of the instance.
 pub const LIFECYCLE: &str = "meta-data/autoscaling/target-lifecycle-state";
 
-/// The notice in an answer at [`SPOT`]. Any action ends what runs here: a stopped or hibernated
+/// The notice in an answer at [`SPOT`], and the time of the end as RFC 3339. Any action ends what runs here: a stopped or hibernated
 /// instance serves no more than one that is terminated.
-pub fn spot(body: &str) -> Option<String> {
+pub fn spot(body: &str) -> Option<(String, Option<String>)> {
     let read: Value = serde_json::from_str(body).ok()?;
     let action = read.get("action")?.as_str()?;
     let time = read.get("time").and_then(Value::as_str);
-    Some(format!(
+    let why = format!(
         "the spot instance will {action} at {}",
         time.unwrap_or("a time that is not said")
-    ))
+    );
+    Some((why, time.map(String::from)))
 }
 
 /// The notice in an answer at [`LIFECYCLE`].
@@ -45,7 +46,10 @@ mod tests {
     fn notices_are_read() {
         assert_eq!(
             spot(r#"{"action": "terminate", "time": "2026-09-18T08:22:00Z"}"#).unwrap(),
-            "the spot instance will terminate at 2026-09-18T08:22:00Z"
+            (
+                "the spot instance will terminate at 2026-09-18T08:22:00Z".to_owned(),
+                Some("2026-09-18T08:22:00Z".to_owned())
+            )
         );
         assert!(spot(r#"{"action": "stop"}"#).is_some());
         assert_eq!(spot("{}"), None);

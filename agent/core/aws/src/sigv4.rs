@@ -134,20 +134,82 @@ mod tests {
     #[test]
     fn the_published_vectors_hold() {
         let form = ("Content-Type", "application/x-www-form-urlencoded");
-        let spaces: &[(&str, &str)] = &[HOST, ("My-Header1", " value1"), ("My-Header2", " \"a   b   c\"")];
-        type Row<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], &'a str);
+        let spaces: &[(&str, &str)] = &[
+            HOST,
+            ("My-Header1", " value1"),
+            ("My-Header2", " \"a   b   c\""),
+        ];
+        type Row<'a> = (
+            &'a str,
+            &'a str,
+            &'a str,
+            &'a [(&'a str, &'a str)],
+            &'a [u8],
+            &'a str,
+        );
         let rows: [Row; 6] = [
-            ("get-vanilla", "GET", "", &[HOST], b"", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
-            ("get-vanilla-query-order-key-case", "GET", "Param2=value2&Param1=value1", &[HOST], b"", "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500"),
-            ("get-header-value-trim", "GET", "", spaces, b"", "acc3ed3afb60bb290fc8d2dd0098b9911fcaa05412b367055dee359757a9c736"),
-            ("post-vanilla", "POST", "", &[HOST], b"", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
-            ("post-header-key-sort", "POST", "", &[HOST, ("My-Header1", "value1")], b"", "c5410059b04c1ee005303aed430f6e6645f61f4dc9e1461ec8f8916fdf18852c"),
-            ("post-x-www-form-urlencoded", "POST", "", &[HOST, form], b"Param1=value1", "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a"),
+            (
+                "get-vanilla",
+                "GET",
+                "",
+                &[HOST],
+                b"",
+                "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
+            ),
+            (
+                "get-vanilla-query-order-key-case",
+                "GET",
+                "Param2=value2&Param1=value1",
+                &[HOST],
+                b"",
+                "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+            ),
+            (
+                "get-header-value-trim",
+                "GET",
+                "",
+                spaces,
+                b"",
+                "acc3ed3afb60bb290fc8d2dd0098b9911fcaa05412b367055dee359757a9c736",
+            ),
+            (
+                "post-vanilla",
+                "POST",
+                "",
+                &[HOST],
+                b"",
+                "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b",
+            ),
+            (
+                "post-header-key-sort",
+                "POST",
+                "",
+                &[HOST, ("My-Header1", "value1")],
+                b"",
+                "c5410059b04c1ee005303aed430f6e6645f61f4dc9e1461ec8f8916fdf18852c",
+            ),
+            (
+                "post-x-www-form-urlencoded",
+                "POST",
+                "",
+                &[HOST, form],
+                b"Param1=value1",
+                "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a",
+            ),
         ];
         for (name, method, query, headers, body, wanted) in rows {
-            let request = Signable { method, path: "/", query, headers, body };
+            let request = Signable {
+                method,
+                path: "/",
+                query,
+                headers,
+                body,
+            };
             let found = signature(&request);
-            assert!(found.ends_with(&format!("Signature={wanted}")), "{name}: {found}");
+            assert!(
+                found.ends_with(&format!("Signature={wanted}")),
+                "{name}: {found}"
+            );
             assert!(found.starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, SignedHeaders="));
         }
     }
@@ -161,7 +223,10 @@ mod tests {
             session_token: None,
         };
         let headers = [
-            ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
+            (
+                "content-type",
+                "application/x-www-form-urlencoded; charset=utf-8",
+            ),
             ("host", "iam.amazonaws.com"),
         ];
         let list_users = Signable {

@@ -160,13 +160,19 @@ mod tests {
         assert_eq!(wrong("provider="), "discover: provider: missing value");
         assert_eq!(wrong("a=b a=c"), "discover: a: duplicate key");
         assert_eq!(wrong("a=\"b"), "discover: a: unbalanced quotes");
-        assert_eq!(wrong("a=\"b\\"), "discover: a: unterminated escape sequence");
+        assert_eq!(
+            wrong("a=\"b\\"),
+            "discover: a: unterminated escape sequence"
+        );
         assert_eq!(
             wrong("secret_access_key=abc="),
             "discover: secret_access_key: - equals in key's value, enclosing double-quote needed secret_access_key=\"value-with-=-symbol\""
         );
         let none = Text::parse("tag_key=a").unwrap();
-        assert_eq!(none.provider().unwrap_err().to_string(), "discover: no provider");
+        assert_eq!(
+            none.provider().unwrap_err().to_string(),
+            "discover: no provider"
+        );
     }
 
     proptest! {

@@ -118,7 +118,10 @@ impl Wish {
             }),
             [None, None] => None,
             _ => {
-                notes.push("access_key_id and secret_access_key go together: both are left out of account".to_owned());
+                notes.push(
+                    "access_key_id and secret_access_key go together: both are left out of account"
+                        .to_owned(),
+                );
                 None
             }
         };
