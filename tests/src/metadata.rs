@@ -107,8 +107,10 @@ async fn serve(mut io: TcpStream, state: &Mutex<State>) {
         }
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    let Some((status, body)) = answer(&head, &mut state.lock().unwrap_or_else(PoisonError::into_inner))
-    else {
+    let Some((status, body)) = answer(
+        &head,
+        &mut state.lock().unwrap_or_else(PoisonError::into_inner),
+    ) else {
         // Open, and silent.
         let _ = io.read(&mut [0]).await;
         return;
@@ -128,7 +130,8 @@ fn answer(head: &str, state: &mut State) -> Option<(u16, String)> {
     let header = |name: &str| {
         head.lines().skip(1).find_map(|line| {
             let (key, value) = line.split_once(':')?;
-            key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+            key.eq_ignore_ascii_case(name)
+                .then(|| value.trim().to_owned())
         })
     };
     state.asked.push(path.clone());
@@ -142,7 +145,8 @@ fn answer(head: &str, state: &mut State) -> Option<(u16, String)> {
         if state.mute {
             return None;
         }
-        let asked_well = method == "PUT" && header("x-aws-ec2-metadata-token-ttl-seconds").is_some();
+        let asked_well =
+            method == "PUT" && header("x-aws-ec2-metadata-token-ttl-seconds").is_some();
         return Some(match asked_well {
             true => (200, format!("token-{}", state.token)),
             false => (400, String::new()),
@@ -151,7 +155,9 @@ fn answer(head: &str, state: &mut State) -> Option<(u16, String)> {
     if header("x-aws-ec2-metadata-token") != Some(format!("token-{}", state.token)) {
         return Some((401, String::new()));
     }
-    let item = path.strip_prefix("/latest/").and_then(|p| state.items.get(p));
+    let item = path
+        .strip_prefix("/latest/")
+        .and_then(|p| state.items.get(p));
     Some(match item {
         Some(body) => (200, body.clone()),
         None => (404, String::new()),

@@ -3,4 +3,5 @@
 
 mod containers;
 mod engine;
+mod faults;
 mod image;

@@ -65,7 +65,9 @@ impl Account {
 
     /// The text that finds the servers.
     fn text(&self, more: &str) -> String {
-        format!("provider=aws tag_key=lictor tag_value=server endpoint=http://10.99.0.{AWS}:{PORT} {more}")
+        format!(
+            "provider=aws tag_key=lictor tag_value=server endpoint=http://10.99.0.{AWS}:{PORT} {more}"
+        )
     }
 
     fn region(&self) -> &str {
@@ -114,7 +116,13 @@ async fn members(agent: &Agent) -> BTreeSet<String> {
 }
 
 fn server(folder: &Folder, place: &Place, name: &str, join: &str) -> Agent {
-    let args = ["-server", "-bootstrap-expect=3", "-retry-interval=1s", "-retry-join", join];
+    let args = [
+        "-server",
+        "-bootstrap-expect=3",
+        "-retry-interval=1s",
+        "-retry-join",
+        join,
+    ];
     Agent::build_with(args.map(String::from).to_vec(), &folder.join(name))
         .config(json!({"node_name": name, "performance": {"raft_multiplier": 1}}))
         .within(place)
@@ -147,14 +155,21 @@ async fn agents_find_each_other_by_tag() {
     }
     let place = account.net.machine(21);
     let task = service_at(&place, Ipv4Addr::new(169, 254, 170, 2));
-    task.open("/v2/credentials/x", Some("Bearer t"), account.facts["role"].to_string());
+    task.open(
+        "/v2/credentials/x",
+        Some("Bearer t"),
+        account.facts["role"].to_string(),
+    );
     let arn = format!("arn:aws:ecs:{}:123456789012:task/c/1", account.region());
     let document = json!({"TaskARN": arn, "DesiredStatus": "RUNNING", "KnownStatus": "RUNNING"});
     task.open("/v4/x/task", None, document.to_string());
     let args = ["-retry-interval=1s", "-retry-join", &join].map(String::from);
     let client = Agent::build_with(args.to_vec(), &folder.join("client"))
         .config(json!({"node_name": "client"}))
-        .env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/x")
+        .env(
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+            "/v2/credentials/x",
+        )
         .env("AWS_CONTAINER_AUTHORIZATION_TOKEN", "Bearer t")
         .env("ECS_CONTAINER_METADATA_URI_V4", "http://169.254.170.2/v4/x")
         .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -176,17 +191,26 @@ async fn agents_find_each_other_by_tag() {
     })
     .await;
     let log = agents[3].log();
-    assert!(log.contains("Discovered servers") && log.contains("discover-aws: Region is eu-west-1"), "{log}");
+    assert!(
+        log.contains("Discovered servers") && log.contains("discover-aws: Region is eu-west-1"),
+        "{log}"
+    );
     // Terminated instances and those with another tag are nobody.
     for number in [11, 12, 13] {
         assert!(log.contains(&format!("10.99.0.{number}")), "{log}");
     }
-    assert!(!log.contains("10.99.0.14") && !log.contains("10.99.0.99"), "{log}");
+    assert!(
+        !log.contains("10.99.0.14") && !log.contains("10.99.0.99"),
+        "{log}"
+    );
 }
 
 /// Waits for a line of the log of an agent that cannot join.
 async fn says(agent: &Agent, words: &str) {
-    until_for(LIMIT, words, async || agent.log().contains(words).then_some(())).await;
+    until_for(LIMIT, words, async || {
+        agent.log().contains(words).then_some(())
+    })
+    .await;
     assert!(!agent.has_ended(), "it goes on trying");
 }
 
@@ -196,7 +220,10 @@ async fn what_stands_in_the_way_is_named() {
     let account = Account::with(&[(11, "lictor=server")]).await;
     let folder = Folder::new();
     let place = account.net.machine(11);
-    let lone = Agent::build_server(&folder.join("server")).within(&place).start().await;
+    let lone = Agent::build_server(&folder.join("server"))
+        .within(&place)
+        .start()
+        .await;
     let agent = |number: u8, more: &str, env: &[(&str, &str)]| {
         let place = account.net.machine(number);
         let args = ["-retry-interval=1s", "-retry-join", &account.text(more)].map(String::from);
@@ -209,7 +236,9 @@ async fn what_stands_in_the_way_is_named() {
         (place.clone(), agent.spawn())
     };
     let id = account.facts["nobody"]["id"].as_str().expect("an id");
-    let secret = account.facts["nobody"]["secret"].as_str().expect("a secret");
+    let secret = account.facts["nobody"]["secret"]
+        .as_str()
+        .expect("a secret");
 
     // No region, as nobody is there to say it.
     let (_, nowhere) = agent(21, "", &[]);
@@ -218,17 +247,31 @@ async fn what_stands_in_the_way_is_named() {
 
     // No credentials: each place that was tried.
     let (place, without) = agent(22, "region=eu-west-1", &[]);
-    says(&without, "no credentials, tried environment: AWS_ACCESS_KEY_ID is not set; shared credentials file").await;
+    says(
+        &without,
+        "no credentials, tried environment: AWS_ACCESS_KEY_ID is not set; shared credentials file",
+    )
+    .await;
     says(&without, "EC2 instance role").await;
     // A service that keeps silent is beyond the hop limit; one without a role says so.
     let metadata = account.metadata(&place, false);
     metadata.mute(true);
-    says(&without, "the hop limit of its metadata is 1 and has to be 2 for containers").await;
+    says(
+        &without,
+        "the hop limit of its metadata is 1 and has to be 2 for containers",
+    )
+    .await;
     metadata.mute(false);
     says(&without, "the instance has no role (no instance profile)").await;
     metadata.set("meta-data/iam/security-credentials/", "lictor");
-    metadata.set("meta-data/iam/security-credentials/lictor", account.facts["role"].to_string());
-    until_for(LIMIT, "it joins", async || (members(&without).await.len() == 2).then_some(())).await;
+    metadata.set(
+        "meta-data/iam/security-credentials/lictor",
+        account.facts["role"].to_string(),
+    );
+    until_for(LIMIT, "it joins", async || {
+        (members(&without).await.len() == 2).then_some(())
+    })
+    .await;
 
     // A user without the permission, and one whose secret is another.
     let keys = [("AWS_ACCESS_KEY_ID", id), ("AWS_SECRET_ACCESS_KEY", secret)];
@@ -243,7 +286,11 @@ async fn what_stands_in_the_way_is_named() {
     // A task whose endpoint refuses it.
     let env = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:9/x")];
     let (_, refused) = agent(25, "region=eu-west-1", &env);
-    says(&refused, "ECS task role: AWS_CONTAINER_CREDENTIALS_FULL_URI").await;
+    says(
+        &refused,
+        "ECS task role: AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    )
+    .await;
     drop(lone);
 }
 

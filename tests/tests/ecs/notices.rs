@@ -56,7 +56,10 @@ async fn drained(w: &Watched, words: &str) {
     assert!(notes.contains(words), "{notes}");
     let serf = rows.iter().find(|c| c["CheckID"] == "serfHealth");
     assert_eq!(serf.expect("serfHealth")["Status"], "passing");
-    w.server.dns("web.service.consul", "A").await.nothing("NXDOMAIN");
+    w.server
+        .dns("web.service.consul", "A")
+        .await
+        .nothing("NXDOMAIN");
 }
 
 /// The agent has left the cluster and ended well.
@@ -89,7 +92,11 @@ async fn a_spot_notice_drains_and_leaves() {
     looked(&metadata, "/latest/api/token").await;
     let notice = json!({"action": "terminate", "time": "2999-01-01T00:00:00Z"});
     metadata.set(SPOT, notice.to_string());
-    drained(&w, "the spot instance will terminate at 2999-01-01T00:00:00Z").await;
+    drained(
+        &w,
+        "the spot instance will terminate at 2999-01-01T00:00:00Z",
+    )
+    .await;
     left(&mut w).await;
 
     // Whoever starts it again gets an agent that stays, out of answers: it would come and go.
@@ -120,7 +127,11 @@ async fn scaling_in_drains_and_leaves() {
     .await;
     looked(&metadata, &format!("/latest/{LIFECYCLE}")).await;
     metadata.set(LIFECYCLE, "Terminated");
-    drained(&w, "the scaling group's target for the instance is Terminated").await;
+    drained(
+        &w,
+        "the scaling group's target for the instance is Terminated",
+    )
+    .await;
     left(&mut w).await;
 }
 
@@ -168,14 +179,22 @@ async fn a_server_drains_and_stays() {
     // The mark is of this run: a reload keeps it, and no later start finds it.
     assert_eq!(server.put("/v1/agent/reload", ()).await.status, 200);
     let checks = server.get("/v1/agent/checks").await;
-    assert!(checks.json.get("_node_maintenance").is_some(), "{}", checks.text);
+    assert!(
+        checks.json.get("_node_maintenance").is_some(),
+        "{}",
+        checks.text
+    );
     metadata.set(LIFECYCLE, "InService");
     server.signal(libc::SIGTERM);
     server.exit().await;
     server.start_again().await;
     looked(&metadata, &format!("/latest/{LIFECYCLE}")).await;
     let checks = server.get("/v1/agent/checks").await;
-    assert!(checks.json.get("_node_maintenance").is_none(), "{}", checks.text);
+    assert!(
+        checks.json.get("_node_maintenance").is_none(),
+        "{}",
+        checks.text
+    );
 }
 
 /// Elsewhere nobody is asked, and where it is switched off neither.

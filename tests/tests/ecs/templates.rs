@@ -42,7 +42,9 @@ async fn the_template_passes_cfn_lint() {
 
 #[tokio::test]
 async fn task_definitions_and_policy_are_what_aws_takes() {
-    let mut args = vec![text(&workspace().join("tests/tests/ecs/python/definitions.py"))];
+    let mut args = vec![text(
+        &workspace().join("tests/tests/ecs/python/definitions.py"),
+    )];
     args.push(text(&ecs("iam-policy.json")));
     let families = ["agent", "demo", "fargate-sidecar", "server"];
     args.extend(families.map(|name| text(&ecs(&format!("task-{name}.json")))));
@@ -51,7 +53,12 @@ async fn task_definitions_and_policy_are_what_aws_takes() {
     let out = run(&python, &args, &[], "", LIMIT).await.ok();
     assert_eq!(
         out.stdout.split_whitespace().collect::<Vec<_>>(),
-        ["lictor-agent", "lictor-demo", "web-with-lictor", "lictor-server"]
+        [
+            "lictor-agent",
+            "lictor-demo",
+            "web-with-lictor",
+            "lictor-server"
+        ]
     );
 }
 
@@ -83,7 +90,10 @@ fn the_template_has_the_scripts() {
     assert_eq!(embedded.len(), 3, "servers, and two kinds of agents");
     for name in SCRIPTS {
         let script = read(name);
-        assert!(embedded.contains(&script), "{name} is not in cluster.yaml: copy it");
+        assert!(
+            embedded.contains(&script),
+            "{name} is not in cluster.yaml: copy it"
+        );
     }
     for block in embedded {
         assert!(block.len() < 16 << 10, "{} bytes of UserData", block.len());
@@ -107,7 +117,10 @@ async fn run_script(script: &str, name: &str) -> Folder {
     ] {
         script = script.replace(&format!("${{{word}}}"), value);
     }
-    assert!(!script.contains("${"), "{name} has words that CloudFormation does not know");
+    assert!(
+        !script.contains("${"),
+        "{name} has words that CloudFormation does not know"
+    );
     for path in ["/etc/", "/opt/"] {
         script = script.replace(path, &format!("{root}{path}"));
     }
@@ -117,21 +130,32 @@ async fn run_script(script: &str, name: &str) -> Folder {
         std::fs::create_dir_all(folder.join(dir)).expect("a folder");
     }
     let fakes = [
-        ("aws", "echo 'pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s='".to_owned()),
-        ("curl", "case \"$*\" in *local-ipv4*) echo 10.0.0.7;; *) echo token;; esac".to_owned()),
+        (
+            "aws",
+            "echo 'pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s='".to_owned(),
+        ),
+        (
+            "curl",
+            "case \"$*\" in *local-ipv4*) echo 10.0.0.7;; *) echo token;; esac".to_owned(),
+        ),
         ("systemctl", format!("echo \"systemctl $*\" >>{root}/done")),
         ("docker", format!("echo \"docker $*\" >>{root}/done")),
         ("chown", "true".to_owned()),
     ];
     for (program, body) in fakes {
-        let path = folder.write(&format!("programs/{program}"), format!("#!/bin/sh\n{body}\n"));
+        let path = folder.write(
+            &format!("programs/{program}"),
+            format!("#!/bin/sh\n{body}\n"),
+        );
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(path, mode).expect("executable");
     }
     let path = folder.write("script", script);
     let search = format!("{root}/programs:/usr/bin:/bin:/usr/sbin:/sbin");
     let bash = Path::new("/bin/bash");
-    run(bash, &[&text(&path)], &[("PATH", &search)], "", LIMIT).await.ok();
+    run(bash, &[&text(&path)], &[("PATH", &search)], "", LIMIT)
+        .await
+        .ok();
     folder
 }
 
@@ -141,7 +165,11 @@ async fn userdata_writes_what_an_agent_takes() {
     let all = embedded();
     let servers = all.iter().find(|s| s.contains("bootstrap_expect"));
     let scripts = [
-        ("the servers' script", servers.expect("the servers' script").clone(), "server.json"),
+        (
+            "the servers' script",
+            servers.expect("the servers' script").clone(),
+            "server.json",
+        ),
         (SCRIPTS[0], read(SCRIPTS[0]), "agent.json"),
         (SCRIPTS[1], read(SCRIPTS[1]), "agent.json"),
     ];
@@ -159,10 +187,16 @@ async fn userdata_writes_what_an_agent_takes() {
         );
         let done = std::fs::read_to_string(folder.join("done")).expect("what was done");
         if file == "server.json" {
-            assert!(done.contains("docker run") && done.contains("--net=host"), "{done}");
+            assert!(
+                done.contains("docker run") && done.contains("--net=host"),
+                "{done}"
+            );
             continue;
         }
-        assert!(done.contains("systemctl start lictor.service --no-block"), "{done}");
+        assert!(
+            done.contains("systemctl start lictor.service --no-block"),
+            "{done}"
+        );
         let unit = std::fs::read_to_string(folder.join("etc/systemd/system/lictor.service"));
         assert!(unit.expect("the unit").contains("Before=ecs.service"));
         let daemon = std::fs::read_to_string(folder.join("etc/docker/daemon.json"));
@@ -170,7 +204,10 @@ async fn userdata_writes_what_an_agent_takes() {
         assert_eq!(daemon["dns"], json!(["172.17.0.1"]));
         let ecs = std::fs::read_to_string(folder.join("etc/ecs/ecs.config")).expect("the file");
         for port in [22, 53, 2375, 2376, 8300, 8301, 8302, 8500, 51678, 51679] {
-            assert!(ecs.contains(&port.to_string()), "{name}: port {port} is not reserved");
+            assert!(
+                ecs.contains(&port.to_string()),
+                "{name}: port {port} is not reserved"
+            );
         }
     }
 }
@@ -180,10 +217,16 @@ async fn userdata_writes_what_an_agent_takes() {
 fn the_security_group_has_every_port() {
     let template = read("cluster.yaml");
     let mut open = Vec::new();
-    for block in template.split("Type: AWS::EC2::SecurityGroupIngress").skip(1) {
+    for block in template
+        .split("Type: AWS::EC2::SecurityGroupIngress")
+        .skip(1)
+    {
         let value = |key: &str| {
             let line = block.lines().find(|l| l.trim().starts_with(key));
-            line.and_then(|l| l.split(": ").nth(1)).expect("a value").trim().to_owned()
+            line.and_then(|l| l.split(": ").nth(1))
+                .expect("a value")
+                .trim()
+                .to_owned()
         };
         let port = |key: &str| value(key).parse::<u16>().expect("a port");
         open.push((value("IpProtocol"), port("FromPort")..=port("ToPort")));
@@ -198,7 +241,9 @@ fn the_security_group_has_every_port() {
         ("tcp", 53),
         ("udp", 53),
     ] {
-        let has = open.iter().any(|(p, range)| p == protocol && range.contains(&port));
+        let has = open
+            .iter()
+            .any(|(p, range)| p == protocol && range.contains(&port));
         assert!(has, "{protocol} {port} is closed");
     }
 }
