@@ -91,7 +91,7 @@ async fn tasks(wish: &Wish, api: &Api) -> Result<Vec<String>, String> {
     let clusters = match &wish.ecs_cluster {
         Some(cluster) => vec![cluster.clone()],
         None => api
-            .list(ecs::Call::ListClusters, |next| ecs::list_clusters(next))
+            .list(ecs::Call::ListClusters, ecs::list_clusters)
             .await
             .map_err(|why| format!("Failed to get ECS clusters: {why}"))?,
     };

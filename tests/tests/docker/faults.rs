@@ -4,7 +4,7 @@
 use lictor_tests::netns::{Net, Place};
 use lictor_tests::{Agent, Folder, Output, container_binary, json, peer, run, until, until_for};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -18,6 +18,8 @@ const IMAGE: &str = "lictor-fault:test";
 struct Engine {
     folder: Folder,
     place: Place,
+    /// What holds the containers, as on a host: it is not the daemon's child.
+    containerd: Child,
     child: Option<Child>,
     more: Vec<String>,
     _net: Net,
@@ -27,9 +29,26 @@ impl Engine {
     /// A daemon with these further arguments, and the image of what runs in containers.
     async fn start(more: &[String]) -> Engine {
         let net = Net::new();
+        let (folder, place) = (Folder::new(), net.machine(1));
+        let path = |name: &str| folder.join(name).display().to_string();
+        let mut containerd = place.command(&peer("containerd", "containerd"));
+        // Without the part that is for Kubernetes.
+        let config = "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n";
+        let config = folder
+            .write("containerd.toml", config)
+            .display()
+            .to_string();
+        containerd
+            .args(["--config", &config, "--root", &path("containerd")])
+            .args(["--state", &path("state")])
+            .args(["--address", &path("containerd.sock"), "--log-level", "warn"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let mut engine = Engine {
-            folder: Folder::new(),
-            place: net.machine(1),
+            containerd: containerd.spawn().expect("containerd"),
+            folder,
+            place,
             child: None,
             more: more.to_vec(),
             _net: net,
@@ -62,21 +81,33 @@ impl Engine {
         run(&peer("docker", "docker.io"), args, &env, "", LIMIT).await
     }
 
-    /// Runs a container in the host's namespace, registered as a service.
-    async fn run(&self, name: &str, more: &[&str]) {
+    /// Runs a container in the host's namespace, registered as a service at port 80; it listens on
+    /// this port.
+    async fn run(&self, name: &str, port: &str, more: &[&str]) {
         let mut args = vec!["run", "--detach", "--name", name, "--network", "host"];
         args.extend(["--label", "SERVICE_NAME=web"]);
         args.extend(more);
-        args.extend([IMAGE, "serve", "80"]);
+        args.extend([IMAGE, "serve", port]);
         self.docker(&args).await.ok();
     }
 
     /// Starts the daemon and waits until it answers; gives the moment of its answer.
     async fn up(&mut self) -> Instant {
+        let mut command = self.command();
+        self.child = Some(command.spawn().expect("dockerd"));
+        until_for(LIMIT, "the daemon", async || {
+            self.answers().await.then_some(())
+        })
+        .await;
+        Instant::now()
+    }
+
+    fn command(&self) -> Command {
         let path = |name: &str| self.folder.join(name).display().to_string();
         let mut command = self.place.command(&peer("dockerd", "docker.io"));
         command
             .args(["--host", &self.host(), "--data-root", &path("data")])
+            .args(["--containerd", &path("containerd.sock")])
             .args([
                 "--exec-root",
                 &path("exec"),
@@ -94,12 +125,7 @@ impl Engine {
         command
             .stdout(log.try_clone().expect("the log twice"))
             .stderr(log);
-        self.child = Some(command.spawn().expect("dockerd"));
-        until_for(LIMIT, "the daemon", async || {
-            self.answers().await.then_some(())
-        })
-        .await;
-        Instant::now()
+        command
     }
 
     async fn answers(&self) -> bool {
@@ -140,14 +166,16 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        // One that a failed test has killed is needed to take its containers away.
         if self.child.is_none() {
-            // It was killed, and what it had started goes on.
-            let pid = std::fs::read_to_string(self.folder.join("exec/containerd/containerd.pid"));
-            if let Some(pid) = pid.ok().and_then(|p| p.trim().parse().ok()) {
-                // SAFETY: kill takes two numbers.
-                unsafe { libc::kill(pid, libc::SIGTERM) };
+            let mut command = self.command();
+            self.child = command.spawn().ok();
+            for _ in 0..100 {
+                if std::os::unix::net::UnixStream::connect(self.socket()).is_ok() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(100));
             }
-            return;
         }
         let docker = |args: &[&str]| {
             let mut command = std::process::Command::new(peer("docker", "docker.io"));
@@ -168,6 +196,9 @@ impl Drop for Engine {
             );
         }
         self.down(libc::SIGTERM);
+        // SAFETY: kill takes two numbers; the process is a child that was not waited for.
+        unsafe { libc::kill(self.containerd.id().cast_signed(), libc::SIGTERM) };
+        let _ = self.containerd.wait();
         // The daemon leaves its network namespace mounted.
         for entry in std::fs::read_dir(self.folder.join("exec/netns"))
             .into_iter()
@@ -209,12 +240,13 @@ async fn until_connected(agent: &Agent, yes: bool) {
 }
 
 /// A daemon that is killed while its containers go on: nothing changes, and what changes later is
-/// seen. Then one that is stopped with its containers: those that come back with it are back.
+/// seen. Then one that is stopped with its containers: those that come back with it stay, the others
+/// go.
 #[tokio::test]
 async fn a_daemon_is_killed_and_restarted() {
     let mut engine = Engine::start(&["--live-restore".to_owned()]).await;
     let agent = engine.agent(&engine.host()).start().await;
-    engine.run("stays", &["--expose", "80"]).await;
+    engine.run("stays", "80", &[]).await;
     until_passing(&agent, &["dockhost:stays:80"]).await;
     engine.down(libc::SIGKILL);
     until_connected(&agent, false).await;
@@ -237,18 +269,16 @@ async fn a_daemon_is_killed_and_restarted() {
     engine.down(libc::SIGTERM);
     engine.more.clear();
     engine.up().await;
-    let always = ["--restart", "always"];
-    engine.run("again", &always).await;
-    until_passing(&agent, &["dockhost:again:80"]).await;
+    engine.run("again", "80", &["--restart", "always"]).await;
+    engine.run("once", "81", &[]).await;
+    until_passing(&agent, &["dockhost:again:80", "dockhost:once:80"]).await;
+    // It takes its containers along, and tells nobody any more.
     engine.down(libc::SIGTERM);
-    // Its containers ended before it did.
-    until_passing(&agent, &[]).await;
+    until_connected(&agent, false).await;
     let back = engine.up().await;
     until_passing(&agent, &["dockhost:again:80"]).await;
-    println!(
-        "daemon restarted: its container is back after {:?}",
-        back.elapsed()
-    );
+    println!("daemon restarted: converged after {:?}", back.elapsed());
+    assert!(back.elapsed() < CONVERGED, "after {:?}", back.elapsed());
 }
 
 /// Behind a proxy that lets reading through all works but commands in containers, and the refused
@@ -267,7 +297,7 @@ async fn behind_a_proxy_that_only_reads_all_but_commands_works() {
     });
     let host = format!("unix://{}", path.display());
     let agent = engine.agent(&host).start().await;
-    engine.run("web", &[]).await;
+    engine.run("web", "80", &[]).await;
     until_passing(&agent, &["dockhost:web:80"]).await;
     agent
         .register(json!({
@@ -379,7 +409,7 @@ async fn a_daemon_is_reached_by_tls() {
         format!("--tlskey={}", path("server-key.pem")),
     ];
     let engine = Engine::start(&more).await;
-    engine.run("web", &[]).await;
+    engine.run("web", "80", &[]).await;
     let host = "tcp://127.0.0.1:2376";
     let certificates = folder.path().display().to_string();
     let agent = engine
@@ -438,7 +468,7 @@ async fn a_socket_that_was_cut_for_half_a_minute_costs_a_second() {
     let engine = Engine::start(&[]).await;
     let path = engine.folder.join("proxy.sock");
     let agent = engine.agent(&format!("unix://{}", path.display()));
-    let open = async |far: PathBuf| {
+    let open = |far: PathBuf| {
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).expect("a socket");
         tokio::spawn(async move {
@@ -453,9 +483,9 @@ async fn a_socket_that_was_cut_for_half_a_minute_costs_a_second() {
             }
         })
     };
-    let mut through = open(engine.socket()).await;
+    let mut through = open(engine.socket());
     let agent = agent.start().await;
-    engine.run("first", &[]).await;
+    engine.run("first", "80", &[]).await;
     until_passing(&agent, &["dockhost:first:80"]).await;
     let mut name = "first".to_owned();
     for round in 0..3 {
@@ -464,9 +494,9 @@ async fn a_socket_that_was_cut_for_half_a_minute_costs_a_second() {
         let cut = Instant::now();
         engine.docker(&["rm", "--force", &name]).await.ok();
         name = format!("next-{round}");
-        engine.run(&name, &[]).await;
+        engine.run(&name, "80", &[]).await;
         tokio::time::sleep(Duration::from_secs(30).saturating_sub(cut.elapsed())).await;
-        through = open(engine.socket()).await;
+        through = open(engine.socket());
         let back = Instant::now();
         until_passing(&agent, &[&format!("dockhost:{name}:80")]).await;
         worst = worst.max(back.elapsed());

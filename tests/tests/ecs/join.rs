@@ -258,7 +258,7 @@ async fn what_stands_in_the_way_is_named() {
     metadata.mute(true);
     says(
         &without,
-        "the hop limit of its metadata is 1 and has to be 2 for containers",
+        "no answer within 1s): this is no EC2 instance, or the hop limit of its metadata is 1",
     )
     .await;
     metadata.mute(false);
