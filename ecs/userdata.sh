@@ -2,10 +2,11 @@
 # shellcheck disable=SC2154  # CloudFormation fills these in
 # UserData of an ECS container instance (ECS-optimised Amazon Linux) with a Lictor agent on it that
 # is up before any task is placed. Words in braces behind a dollar are filled in by CloudFormation's
-# Fn::Sub; cluster.yaml has this file as its UserData.
+# Fn::Sub; cluster.yaml has this file as its UserData, and a test holds both equal.
 #
 # The agent runs with host networking: it knows the host's address, sees the ports that tasks
 # publish, reaches instance metadata without a further hop, and answers DNS on the bridge at port 53.
+# userdata-bridge.sh is the same with an agent on Docker's bridge.
 set -euo pipefail
 
 # The agent's ports are not for tasks. Setting these replaces the default lists, which are repeated.
@@ -24,6 +25,7 @@ cat >/etc/docker/daemon.json <<'CFG'
 CFG
 
 # Secrets come from SSM and are readable by the agent's user alone.
+command -v aws >/dev/null || dnf install -y -q awscli-2 || yum install -y -q awscli
 region=${AWS::Region}
 install -d -m 0755 /opt/lictor
 install -d -m 0700 -o 100 -g 1000 /opt/lictor/config /opt/lictor/data
@@ -44,8 +46,9 @@ CFG
 chown 100:1000 /opt/lictor/config/agent.json
 chmod 0400 /opt/lictor/config/agent.json
 
-# A unit of its own, before the ECS agent: no task is placed before the agent is up. It is started
-# without waiting, because cloud-init may hold the target that it waits for.
+# A unit of its own, before the ECS agent, which is started when this one answers: no task is placed
+# before. It is started without waiting, because cloud-init may hold the target that it waits for.
+# One that has left the cluster, as before the end of a spot instance, ends well and stays down.
 cat >/etc/systemd/system/lictor.service <<'UNIT'
 [Unit]
 Description=Lictor agent
@@ -55,8 +58,9 @@ Wants=network-online.target
 Before=ecs.service
 
 [Service]
-Restart=always
+Restart=on-failure
 RestartSec=1
+TimeoutStartSec=300
 TimeoutStopSec=40
 ExecStartPre=-/usr/bin/docker rm -f lictor
 ExecStart=/usr/bin/docker run --name lictor --net=host --pid=host --stop-timeout 30 \
@@ -65,6 +69,7 @@ ExecStart=/usr/bin/docker run --name lictor --net=host --pid=host --stop-timeout
   -v /opt/lictor/data:/consul/data \
   -e CONSUL_ALLOW_PRIVILEGED_PORTS=yes \
   ${Image} agent
+ExecStartPost=/bin/sh -c 'until /usr/bin/docker exec lictor /bin/lictor info >/dev/null 2>&1; do sleep 1; done'
 ExecStop=/usr/bin/docker stop -t 30 lictor
 
 [Install]

@@ -1,10 +1,11 @@
 //! Finds the address to tell others, where nobody set one: facts of this machine and of metadata
 //! services, decided by `lictor_container`.
 
+use crate::cloud::{Signs, path_of, signs, socket};
 use lictor_config::{Config, Flags, Format, Source, given::Given, given::Item, parse_agent_flags};
 use lictor_container::{AddressFacts, Decision, Nic, Place, choose_address};
 use lictor_docker::{metadata, own};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -214,16 +215,8 @@ type TaskAnswer = Option<(String, Vec<IpAddr>)>;
 
 /// Asks the metadata services that there should be. A machine that is none of AWS asks nobody.
 fn ask_cloud() -> (Ec2Answer, TaskAnswer) {
-    let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let task = var("ECS_CONTAINER_METADATA_URI_V4");
-    let endpoint = var("AWS_EC2_METADATA_SERVICE_ENDPOINT");
-    let amazon = ["sys_vendor", "bios_vendor"].iter().any(|file| {
-        std::fs::read_to_string(format!("/sys/class/dmi/id/{file}"))
-            .is_ok_and(|text| text.starts_with("Amazon EC2"))
-    });
-    let disabled = var("AWS_EC2_METADATA_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true"));
-    let ec2 = (endpoint.is_some() || amazon || task.is_some()) && !disabled;
-    if !ec2 && task.is_none() {
+    let Signs { ec2, task } = signs();
+    if ec2.is_none() && task.is_none() {
         return (None, None);
     }
     // The configuration is read before there is a runtime, and again within one.
@@ -237,13 +230,12 @@ fn ask_cloud() -> (Ec2Answer, TaskAnswer) {
                 Some(uri) => own_task(&uri).await,
                 None => None,
             };
-            let at = endpoint.map_or_else(|| metadata::EC2.parse().ok(), |url| socket(&url));
-            let ec2 = match at {
-                Some(at) if ec2 => Some(match metadata::Ec2::session(at).await {
+            let ec2 = match ec2 {
+                Some(at) => Some(match metadata::Ec2::session(at).await {
                     Ok(mut session) => session.local_ipv4().await,
                     Err(error) => Err(error),
                 }),
-                _ => None,
+                None => None,
             };
             (ec2, task)
         }))
@@ -251,26 +243,9 @@ fn ask_cloud() -> (Ec2Answer, TaskAnswer) {
     asking.join().ok().flatten().unwrap_or((None, None))
 }
 
-/// The socket of an `http://host[:port]/...` URL.
-fn socket(url: &str) -> Option<SocketAddr> {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let at = rest.split('/').next()?;
-    if let Ok(at) = at.parse() {
-        return Some(at);
-    }
-    match at.parse::<IpAddr>() {
-        Ok(ip) => Some(SocketAddr::new(ip, 80)),
-        Err(_) if at.contains(':') => at.to_socket_addrs().ok()?.next(),
-        Err(_) => (at, 80).to_socket_addrs().ok()?.next(),
-    }
-}
-
 async fn own_task(uri: &str) -> TaskAnswer {
-    let path = uri
-        .split_once("://")
-        .and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
     let limit = Duration::from_secs(2);
-    let answer = metadata::ask(socket(uri)?, "GET", path.unwrap_or("/"), &[], limit).await;
+    let answer = metadata::ask(socket(uri)?, "GET", path_of(uri), &[], limit).await;
     answer
         .ok()
         .and_then(|answer| metadata::own_task(&answer.body))
@@ -383,16 +358,5 @@ mod tests {
         assert!(has_others(&all(&["-retry-join=a"])));
         assert!(has_others(&all(&["-server", "-bootstrap-expect=3"])));
         assert!(!has_others(&all(&["-server", "-bootstrap-expect=1"])));
-    }
-
-    #[test]
-    fn urls_have_sockets() {
-        for (url, at) in [
-            ("http://169.254.169.254", "169.254.169.254:80"),
-            ("http://127.0.0.1:1338/x", "127.0.0.1:1338"),
-            ("http://[fd00:ec2::254]:80", "[fd00:ec2::254]:80"),
-        ] {
-            assert_eq!(socket(url).unwrap().to_string(), at);
-        }
     }
 }

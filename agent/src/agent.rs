@@ -475,6 +475,9 @@ impl Agent {
         if let Some(task) = crate::docker::start(&shared) {
             agent.tasks.spawn(task);
         }
+        if let Some(task) = crate::cloud::watch_notices(&shared) {
+            agent.tasks.spawn(task);
+        }
         if let Some(consensus) = shared.store.consensus().cloned() {
             agent.tasks.spawn(watch_fatal(shared.clone(), consensus));
         }
@@ -746,7 +749,9 @@ fn load_definitions(shared: &Arc<Shared>, config: &Config) -> Result<(), String>
     }
     for row in shared.local.checks() {
         let of_service = services.iter().any(|id| *id == row.check.service_id);
+        // A mark of maintenance has no kind, and no file has it.
         if row.source == Source::File
+            && row.kind.is_some()
             && !of_service
             && !checks.iter().any(|id| *id == row.check.check_id)
         {

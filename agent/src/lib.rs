@@ -7,6 +7,7 @@ mod addresses;
 pub mod agent;
 mod aliases;
 mod clock;
+mod cloud;
 pub mod cluster;
 pub mod command;
 mod dns;

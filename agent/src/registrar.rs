@@ -426,6 +426,32 @@ pub fn service_in_maintenance(
     Ok(())
 }
 
+/// Takes the node's services out of answers, as maintenance does, until this process ends.
+pub fn drain_node(shared: &Shared, reason: &str) {
+    if shared.local.check(NODE_MAINTENANCE).is_none() {
+        let check = node_maintenance(reason);
+        shared
+            .local
+            .put_check(check, None, Str::new(), Source::File);
+        tracing::info!(target: "agent", "Node entered maintenance mode");
+    }
+}
+
+fn node_maintenance(reason: &str) -> HealthCheck {
+    HealthCheck {
+        check_id: NODE_MAINTENANCE.into(),
+        name: "Node Maintenance Mode".into(),
+        status: Status::Critical,
+        notes: if reason.is_empty() {
+            NODE_REASON.into()
+        } else {
+            reason.into()
+        },
+        kind: "maintenance".into(),
+        ..HealthCheck::default()
+    }
+}
+
 /// Takes the node in or out of maintenance.
 pub fn node_in_maintenance(shared: &Shared, enable: bool, reason: &str) {
     if !enable {
@@ -437,18 +463,7 @@ pub fn node_in_maintenance(shared: &Shared, enable: bool, reason: &str) {
     if shared.local.check(NODE_MAINTENANCE).is_some() {
         return;
     }
-    let check = HealthCheck {
-        check_id: NODE_MAINTENANCE.into(),
-        name: "Node Maintenance Mode".into(),
-        status: Status::Critical,
-        notes: if reason.is_empty() {
-            NODE_REASON.into()
-        } else {
-            reason.into()
-        },
-        kind: "maintenance".into(),
-        ..HealthCheck::default()
-    };
+    let check = node_maintenance(reason);
     shared.local.put_check(check, None, Str::new(), Source::Api);
     tracing::info!(target: "agent", "Node entered maintenance mode");
 }

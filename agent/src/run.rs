@@ -57,8 +57,8 @@ fn supported(config: &Config) -> Result<(), String> {
         ("retry_join", &config.retry_join_lan),
         ("retry_join_wan", &config.retry_join_wan),
     ] {
-        if join.addresses.iter().any(|a| a.starts_with("provider=")) {
-            return not(&format!("{key} with provider=..."));
+        if let Err(provider) = crate::cloud::supported(join) {
+            return not(&format!("{key} with {provider}"));
         }
     }
     let unread = [

@@ -23,6 +23,12 @@ pub fn date_time(secs: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {h:02}:{m:02}:{s:02}")
 }
 
+/// `20260102T150405Z` of a second since 1970: ISO 8601 without separators.
+pub fn compact(secs: u64) -> String {
+    let text = date_time(secs).replace(' ', "T").replace(['-', ':'], "");
+    format!("{text}Z")
+}
+
 /// RFC 3339 as Go writes it, of a moment in milliseconds since 1970; with or without its fraction
 /// of a second.
 pub fn rfc3339(ms: u64, fraction: bool) -> String {
@@ -42,6 +48,7 @@ mod tests {
         assert_eq!(date_time(0), "1970-01-01 00:00:00");
         assert_eq!(date_time(951_827_696), "2000-02-29 12:34:56");
         assert_eq!(date_time(1_795_260_156), "2026-11-21 11:22:36");
+        assert_eq!(compact(1_440_938_160), "20150830T123600Z");
         assert_eq!(rfc3339(951_827_696_120, true), "2000-02-29T12:34:56.12Z");
         assert_eq!(rfc3339(951_827_696_120, false), "2000-02-29T12:34:56Z");
         assert_eq!(rfc3339(951_827_696_000, true), "2000-02-29T12:34:56Z");

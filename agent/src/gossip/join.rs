@@ -145,18 +145,24 @@ async fn resolve(address: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
 /// Joins as often as the configuration says; gives up by ending the agent.
 pub async fn until_joined(shared: Arc<Shared>, which: Which, wish: RetryJoin) {
     let cluster = which.name();
+    tracing::info!(target: "agent", cluster, discovery_methods = crate::cloud::PROVIDERS, "Retry join is supported for the following discovery methods");
     tracing::info!(target: "agent", cluster, "Joining cluster...");
     let mut attempt = 0;
     loop {
+        let addresses = crate::cloud::addresses(&wish.addresses, cluster).await;
         match which {
             Which::Lan => {
-                tracing::info!(target: "agent", lan_addresses = ?wish.addresses, "(LAN) joining")
+                tracing::info!(target: "agent", lan_addresses = ?addresses, "(LAN) joining")
             }
             Which::Wan => {
-                tracing::info!(target: "agent", wan_addresses = ?wish.addresses, "(WAN) joining")
+                tracing::info!(target: "agent", wan_addresses = ?addresses, "(WAN) joining")
             }
         }
-        let error = match join(&shared, which, &wish.addresses).await {
+        let joined = match addresses.is_empty() {
+            true => Err(JoinError::Failed("No servers to join".to_owned())),
+            false => join(&shared, which, &addresses).await,
+        };
+        let error = match joined {
             Ok(n) => {
                 tracing::info!(target: "agent", number_of_nodes = n, "({cluster}) joined");
                 tracing::info!(target: "agent", cluster, num_agents = n, "Join cluster completed. Synced with initial agents");

@@ -4,6 +4,7 @@
 mod compose;
 mod containers;
 mod engine;
+mod engine_faults;
 mod faults;
 mod host;
 mod image;

@@ -150,6 +150,8 @@ pub struct Config {
     pub enable_central_service_config: bool,
     /// The containers of a Docker daemon.
     pub docker: Docker,
+    /// What is done on EC2 and ECS.
+    pub aws: Aws,
     /// Shortest TTL of a session.
     pub session_ttl_min: GoDuration,
     /// Cache of the agent.
@@ -613,6 +615,17 @@ pub struct Docker {
     pub resync_interval: GoDuration,
     /// How long a container that outlives its stop signal stays out of answers.
     pub drain_timeout: GoDuration,
+}
+
+/// What is done on EC2 and ECS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aws {
+    /// Drain and leave when the end of this instance or task is announced.
+    pub leave_on_notice: bool,
+    /// Time between two looks for such a notice.
+    pub notice_interval: GoDuration,
+    /// How long services stay out of answers before the agent leaves.
+    pub drain_time: GoDuration,
 }
 
 /// First configuration of autopilot.

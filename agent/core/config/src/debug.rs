@@ -401,12 +401,12 @@ fn tls(tls: &TlsProtocol) -> Value {
     })
 }
 
-/// `provider=...` texts without the values that grant something.
 fn joins(texts: &[String]) -> Vec<String> {
     texts.iter().map(|text| without_secrets(text)).collect()
 }
 
-fn without_secrets(text: &str) -> String {
+/// An address to join, without the values of a `provider=...` text that grant something.
+pub fn without_secrets(text: &str) -> String {
     if !text.contains("provider=") {
         return text.to_string();
     }

@@ -41,6 +41,7 @@ mod testing;
 pub mod tree;
 
 pub use config::*;
+pub use debug::without_secrets;
 pub use definitions::{CheckDefinition, ServiceAddress, ServiceDefinition, Weights};
 pub use error::Errors;
 pub use flags::{FlagError, Flags, parse_agent_flags};

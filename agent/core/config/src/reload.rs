@@ -113,6 +113,7 @@ impl Config {
             live "dns_config.soa": dns.soa;
             live "dns_config.use_cache": dns.use_cache;
             live "dns_config.cache_max_age": dns.cache_max_age;
+            fixed "aws": aws;
             fixed "docker": docker;
             fixed "enable_agent_tls_for_checks": enable_agent_tls_for_checks;
             fixed "enable_central_service_config": enable_central_service_config;

@@ -185,6 +185,11 @@ pub const KEYS: &[Key] = &[
     key("docker.resync_interval", Duration, "Time between two looks at all containers.").default("60s"),
     key("docker.drain_timeout", Duration, "How long a container that outlives its stop signal stays out of answers.").default("40s"),
 
+    // ---- AWS
+    key("aws.leave_on_notice", Bool, "Drain and leave when EC2 or ECS announces the end of this instance or task; asked only there.").default("true"),
+    key("aws.notice_interval", Duration, "Time between two looks for such a notice.").default("5s"),
+    key("aws.drain_time", Duration, "How long the node's services stay out of answers before the agent leaves.").default("60s"),
+
     // ---- ACLs
     key("acl.enabled", Bool, "Enforce ACLs.").default("false").not_yet("false"),
     key("acl.default_policy", Text, "What holds without a rule: allow or deny.").default("allow").not_yet("allow"),

@@ -1,10 +1,18 @@
-//! The `docker` block.
+//! The blocks `docker` and `aws`.
 
 use super::Resolver;
-use crate::config::{Docker, DockerMode};
+use crate::config::{Aws, Docker, DockerMode};
 use lictor_wire::{GoDuration, duration::go_quote};
 
 impl Resolver<'_> {
+    pub(super) fn aws(&mut self) -> Aws {
+        Aws {
+            leave_on_notice: self.bool("aws.leave_on_notice"),
+            notice_interval: self.duration_min("aws.notice_interval", GoDuration::from_secs(1)),
+            drain_time: self.duration("aws.drain_time"),
+        }
+    }
+
     pub(super) fn docker(&mut self) -> Docker {
         let mode = match self.text("docker.mode") {
             "off" => DockerMode::Off,

@@ -337,6 +337,7 @@ impl Resolver<'_> {
             enable_agent_tls_for_checks: self.bool("enable_agent_tls_for_checks"),
             enable_central_service_config: self.bool("enable_central_service_config"),
             docker: self.docker(),
+            aws: self.aws(),
             session_ttl_min: self.duration("session_ttl_min"),
             cache: CacheConfig {
                 entry_fetch_max_burst: self.small("cache.entry_fetch_max_burst"),
