@@ -64,6 +64,8 @@ pub struct LocalService {
     pub hash: Str,
     /// Whether the catalog has it as it is.
     in_sync: bool,
+    /// Whether it took another's place since the catalog had it.
+    fresh: bool,
 }
 
 /// A check of this agent.
@@ -207,7 +209,9 @@ impl Local {
         let id = service.id.clone();
         let service = Arc::new(service);
         let mut inner = self.lock();
-        let same = inner.services.get(&id).is_some_and(|old| {
+        let known = inner.services.get(&id);
+        let fresh = known.is_some();
+        let same = known.is_some_and(|old| {
             old.service.same_as(&service) && old.token == token && old.source == source
         });
         if same {
@@ -226,6 +230,7 @@ impl Local {
                 source,
                 hash,
                 in_sync: false,
+                fresh,
             },
         );
         drop(inner);
@@ -451,6 +456,12 @@ impl Local {
                 .collect(),
             node_in_sync: inner.node_in_sync,
             complete,
+            fresh: inner
+                .services
+                .iter()
+                .filter(|(_, s)| s.fresh)
+                .map(|(id, _)| id.clone())
+                .collect(),
         }
     }
 
@@ -476,6 +487,7 @@ impl Local {
                 && Arc::ptr_eq(&row.service, service)
             {
                 row.in_sync = true;
+                row.fresh = false;
             }
         }
         for (id, check) in &done.checks {
@@ -491,13 +503,16 @@ impl Local {
         }
     }
 
-    /// Takes over tags that the catalog changed on a service that allows it.
-    fn adopt_tags(&self, id: &str, tags: Arc<[Str]>) {
+    /// Takes over tags that the catalog changed on services that allow it, if they are still what
+    /// they were.
+    fn adopt(&self, adopted: Vec<(Arc<NodeService>, Arc<NodeService>)>) {
         let mut inner = self.lock();
-        if let Some(row) = inner.services.get_mut(id) {
-            let mut service = (*row.service).clone();
-            service.tags = tags;
-            row.service = Arc::new(service);
+        for (was, is) in adopted {
+            if let Some(row) = inner.services.get_mut(&is.id)
+                && Arc::ptr_eq(&row.service, &was)
+            {
+                row.service = is;
+            }
         }
     }
 

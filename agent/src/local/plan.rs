@@ -5,7 +5,7 @@ use lictor_state::{Command, View, fold};
 use lictor_wire::{
     DeregisterRequest, HealthCheck, Node, NodeService, RegisterRequest, Str, StrMap,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What the agent vouches for.
@@ -19,6 +19,8 @@ pub struct LocalSide {
     pub node_in_sync: bool,
     /// Whether this is all there is, so that what the catalog has beyond it must go.
     pub complete: bool,
+    /// Services that were registered again since the catalog had them: their own tags count.
+    pub fresh: BTreeSet<Str>,
 }
 
 /// A check that the agent vouches for.
@@ -54,8 +56,10 @@ pub struct Plan {
     pub writes: Vec<(Command, Said)>,
     /// What is in sync afterwards.
     pub done: Done,
-    /// Tags that the catalog changed where a service allows it.
-    pub adopt_tags: Vec<(Str, Arc<[Str]>)>,
+    /// Services whose tags the catalog changed, where they allow it: as they were, and as they are
+    /// now. Only a complete comparison adopts tags (Consul's rule): what was just registered is
+    /// written as it is.
+    pub adopted: Vec<(Arc<NodeService>, Arc<NodeService>)>,
 }
 
 /// What a write says in the log.
@@ -153,18 +157,25 @@ fn writes(me: &Identity, local: &LocalSide, catalog: Remote<'_>, plan: &mut Plan
     let mut with_service: Vec<&Str> = Vec::new();
     for (id, service) in &local.services {
         let remote = catalog.services.service(&me.name, id);
+        let open = service.enable_tag_override && local.complete && !local.fresh.contains(id);
+        let service = match remote {
+            Some(remote) if open && service.tags != remote.tags => {
+                let mut adopted = (**service).clone();
+                adopted.tags = remote.tags.clone();
+                let adopted = Arc::new(adopted);
+                plan.adopted.push((service.clone(), adopted.clone()));
+                adopted
+            }
+            _ => service.clone(),
+        };
         let same = remote.is_some_and(|remote| {
-            let mut wanted = (**service).clone();
+            let mut wanted = (*service).clone();
             // Mesh addresses are given by the servers.
             keep_virtual(&mut wanted, remote);
-            if wanted.enable_tag_override && wanted.tags != remote.tags {
-                plan.adopt_tags.push((id.clone(), remote.tags.clone()));
-                wanted.tags = remote.tags.clone();
-            }
             wanted.same_as(remote)
         });
         if same {
-            plan.done.services.push((id.clone(), service.clone()));
+            plan.done.services.push((id.clone(), service));
             continue;
         }
         // A service travels with its checks, so that it is never seen without them.
@@ -175,7 +186,7 @@ fn writes(me: &Identity, local: &LocalSide, catalog: Remote<'_>, plan: &mut Plan
             .collect();
         with_service.extend(checks.iter().map(|c| &c.check.check_id));
         let request = RegisterRequest {
-            service: Some(Box::new((**service).clone())),
+            service: Some(Box::new((*service).clone())),
             checks: checks.iter().map(|c| (*c.check).clone()).collect(),
             ..base(me)
         };
@@ -183,7 +194,7 @@ fn writes(me: &Identity, local: &LocalSide, catalog: Remote<'_>, plan: &mut Plan
             Command::Register(Box::new(request)),
             Said::Service(id.clone()),
         ));
-        plan.done.services.push((id.clone(), service.clone()));
+        plan.done.services.push((id.clone(), service));
         for check in checks {
             plan.done
                 .checks
@@ -440,9 +451,32 @@ mod tests {
         );
         let plan = made(&me(), &local, &state.view());
         assert!(plan.writes.is_empty());
-        assert_eq!(
-            plan.adopt_tags,
-            [("web".into(), Arc::from([Str::from("v2")]))]
-        );
+        let [(was, is)] = &plan.adopted[..] else {
+            panic!("{:?}", plan.adopted);
+        };
+        assert!(Arc::ptr_eq(was, &local.services["web"]));
+        assert_eq!(is.tags, Arc::from([Str::from("v2")]));
+        assert!(Arc::ptr_eq(&plan.done.services[0].1, is));
+        // Other changes do not undo them.
+        let mut moved = (**was).clone();
+        moved.port = 81;
+        local.services.insert("web".into(), Arc::new(moved));
+        let plan = made(&me(), &local, &state.view());
+        let [(Command::Register(request), _)] = &plan.writes[..] else {
+            panic!("{:?}", plan.writes);
+        };
+        let written = request.service.as_ref().expect("a service");
+        assert_eq!((written.port, &*written.tags), (81, &["v2".into()][..]));
+        // What was registered again is written as it is: at once, and if that failed, later.
+        for (complete, fresh) in [(false, false), (true, true)] {
+            local.complete = complete;
+            local.fresh = fresh.then(|| "web".into()).into_iter().collect();
+            let plan = made(&me(), &local, &state.view());
+            assert!(plan.adopted.is_empty());
+            let [(Command::Register(request), _)] = &plan.writes[..] else {
+                panic!("{:?}", plan.writes);
+            };
+            assert!(request.service.as_ref().is_some_and(|s| s.tags.is_empty()));
+        }
     }
 }

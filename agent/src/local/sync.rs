@@ -134,9 +134,7 @@ async fn make_equal(shared: &Arc<Shared>, all: bool) -> Result<(), WriteError> {
         checks: &remote.1,
     };
     let plan = plan::plan(&me, &local, remote);
-    for (id, tags) in plan.adopt_tags {
-        shared.local.adopt_tags(&id, tags);
-    }
+    shared.local.adopt(plan.adopted);
     if !plan.writes.is_empty()
         && let Err(error) = write(shared, &me, plan.writes).await
     {
