@@ -15,15 +15,16 @@ use crate::local::plan::Identity;
 use crate::local::{self, Files, Local, Source};
 use crate::metrics::Metrics;
 use crate::store::{Store, WriteError, unix_ms};
-use crate::upstream::Upstream;
+use crate::upstream::{Abroad, Upstream};
 use crate::watches::Watching;
-use crate::{node_id, registrar};
+use crate::{node_id, registrar, servers};
 use arc_swap::ArcSwap;
 use lictor_check::Checks;
 use lictor_config::{Config, ListenAddr};
 use lictor_dns::{DnsServer, Responder};
 use lictor_net::{HttpServer, LimitValues, Limits, Listener};
 use lictor_raft::{Consensus, Options, ServerInfo, Storage};
+use lictor_rpc::PortTls;
 use lictor_state::{Command, CoordinateUpdate};
 use lictor_wire::{Coordinate, Status, Str, StrMap};
 use std::os::unix::fs::PermissionsExt;
@@ -87,6 +88,8 @@ pub struct Shared {
     data_dir: Option<PathBuf>,
     dns: OnceLock<Arc<Responder>>,
     https: OnceLock<Arc<lictor_net::Tls>>,
+    /// TLS of the servers' port.
+    pub rpc_tls: Arc<PortTls>,
     watches: Watching,
     /// Containers of a Docker daemon.
     pub docker: crate::docker::Docker,
@@ -227,10 +230,15 @@ impl Shared {
         load_definitions(self, &new)?;
         self.live.store(Arc::new(Live::of(&new)));
         self.http_limits.set(http_limits(&new));
+        crate::tls::reload_rpc(&self.rpc_tls, &new)?;
         if let Some(upstream) = self.store.upstream() {
             upstream.configure(&new);
         }
+        if let Some(abroad) = self.store.abroad() {
+            abroad.configure(&new);
+        }
         self.rpc_limits.set(cluster::listen::limits(&new));
+        self.rpc.configure(&new);
         self.log.set_level(log_level(&new));
         self.local
             .configure(new.check_update_interval.to_std(), new.discard_check_output);
@@ -371,7 +379,8 @@ impl Agent {
         }
         let identity = Arc::new(ClusterIdentity::open(raft_dir.as_deref()).map_err(StartFailed)?);
         let own = server_info(&config, &node_id);
-        let links = Links::new(own, &config.datacenter, identity.clone());
+        let rpc_tls = crate::tls::rpc(&config).map_err(StartFailed)?;
+        let links = Links::new(own, &config.datacenter, identity.clone(), rpc_tls.clone());
         if config.server {
             let consensus =
                 start_consensus(&config, &node_id, durable.as_deref(), &store, &links).await?;
@@ -382,8 +391,9 @@ impl Agent {
             store.attach(consensus.clone());
             let hold = config.performance.rpc_hold_timeout.to_std();
             store.attach_forward(Forward::start(consensus, links.clone(), hold));
+            store.attach_abroad(Arc::new(Abroad::new(&config, rpc_tls.clone())));
         } else {
-            store.attach_upstream(Upstream::routed(&config));
+            store.attach_upstream(Upstream::routed(&config, rpc_tls.clone()));
         }
         // After the lock on the directory is ours.
         let files = durable
@@ -434,6 +444,7 @@ impl Agent {
             data_dir: durable,
             dns: OnceLock::new(),
             https: OnceLock::new(),
+            rpc_tls,
             watches: Watching::default(),
             docker: crate::docker::Docker::default(),
             aliases: Aliases::default(),
@@ -444,6 +455,17 @@ impl Agent {
         links.follow(Box::new(move || {
             weak.upgrade()
                 .map_or_else(Vec::new, |shared| crate::members::servers(&shared))
+        }));
+
+        shared.rpc.configure(&shared.config());
+        let weak = Arc::downgrade(&shared);
+        let ours = shared.datacenter.clone();
+        shared.store.attach_formats(Box::new(move || {
+            let Some(shared) = weak.upgrade() else {
+                return 0;
+            };
+            let all = shared.gossip.lan().published().servers();
+            servers::oldest_format(all.iter().filter(|s| s.datacenter == ours))
         }));
 
         let config = shared.config();
@@ -477,6 +499,12 @@ impl Agent {
             agent
                 .tasks
                 .spawn(async move { upstream.follow(follow).await });
+        }
+        if let Some(abroad) = shared.store.abroad().cloned() {
+            let follow = shared.clone();
+            agent
+                .tasks
+                .spawn(async move { abroad.follow(follow).await });
         }
         if let Some(dir) = shared.data_dir.clone().filter(|_| config.server) {
             agent.tasks.spawn(note_alive_hourly(dir));

@@ -21,7 +21,16 @@ pub enum Standing {
 /// server reads. A server without it is Consul's, and never becomes part of our consensus.
 pub const OWN_TAG: &str = "lictor";
 /// Our newest format of replicated commands, as [`OWN_TAG`] tells it.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = lictor_state::FORMAT as u32;
+/// The first format in which a second copy of a request is known for what it is.
+pub const ONCE: u32 = 2;
+
+/// The newest format that all of these servers read, those that may come back among them. Zero
+/// where there is none, or one that is not ours.
+pub fn oldest_format<'m>(servers: impl IntoIterator<Item = &'m ServerMember>) -> u32 {
+    let there = servers.into_iter().filter(|s| s.standing != Standing::Left);
+    there.map(|s| s.format.unwrap_or(0)).min().unwrap_or(0)
+}
 
 /// A server, as its tags describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]

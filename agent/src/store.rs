@@ -5,11 +5,15 @@
 
 use crate::cluster::forward::Forward;
 use crate::query::{Freshness, Query, ReadOptions};
-use crate::upstream::Upstream;
+use crate::requests::Requests;
+use crate::servers;
+use crate::upstream::{Abroad, Upstream};
 use crate::watch::{Watch, Watches};
 use arc_swap::ArcSwap;
 use lictor_raft::{Consensus, Consistency, ProposeError, Publish, ReadError};
-use lictor_state::{Changes, Command, Entry, Outcome, TxnError, TxnOp, TxnResult, View, WatchKey};
+use lictor_state::{
+    Changes, Command, Entry, Outcome, RequestId, TxnError, TxnOp, TxnResult, View, WatchKey,
+};
 use lictor_wire::{Session, Str};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -28,8 +32,14 @@ struct Inner {
     consensus: OnceLock<Consensus>,
     forward: OnceLock<Arc<Forward>>,
     upstream: OnceLock<Upstream>,
+    abroad: OnceLock<Arc<Abroad>>,
     ending: AtomicBool,
+    requests: Arc<Requests>,
+    formats: OnceLock<Formats>,
 }
+
+/// Gives the newest format of commands that all servers read.
+type Formats = Box<dyn Fn() -> u32 + Send + Sync>;
 
 /// What a read says of the leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,8 +136,11 @@ impl Store {
                 published: Arc::new(published),
                 consensus: OnceLock::new(),
                 upstream: OnceLock::new(),
+                abroad: OnceLock::new(),
                 ending: AtomicBool::new(false),
                 forward: OnceLock::new(),
+                requests: Requests::new(),
+                formats: OnceLock::new(),
             }),
         }
     }
@@ -152,6 +165,29 @@ impl Store {
         self.inner.upstream.get()
     }
 
+    /// Joins the store of a server with those of other datacenters. Only the first call counts.
+    pub fn attach_abroad(&self, abroad: Arc<Abroad>) {
+        self.inner.abroad.set(abroad).ok();
+    }
+
+    /// The other datacenters, as a server knows them.
+    pub fn abroad(&self) -> Option<&Arc<Abroad>> {
+        self.inner.abroad.get()
+    }
+
+    /// The state of another datacenter; `None` where nobody knows a way to it. A client agent
+    /// leaves that to the servers.
+    pub fn at(&self, datacenter: &str) -> Option<Store> {
+        let upstream = match (self.upstream(), self.abroad()) {
+            (Some(upstream), _) => upstream.at(datacenter),
+            (None, Some(abroad)) => abroad.at(datacenter)?,
+            (None, None) => return None,
+        };
+        let store = Store::new();
+        store.attach_upstream(upstream);
+        Some(store)
+    }
+
     /// The consensus of a server.
     pub fn consensus(&self) -> Option<&Consensus> {
         self.inner.consensus.get()
@@ -165,6 +201,18 @@ impl Store {
     /// The way of a server to whoever leads.
     pub fn forward(&self) -> Option<&Arc<Forward>> {
         self.inner.forward.get()
+    }
+
+    /// Has the store propose no command that some server could not read. Only the first call
+    /// counts; before it, commands are those of the first format.
+    pub fn attach_formats(&self, formats: Formats) {
+        self.inner.formats.set(formats).ok();
+    }
+
+    /// Whether all servers know the second copy of a request by its number.
+    fn remembers(&self) -> bool {
+        let formats = self.inner.formats.get();
+        formats.is_some_and(|newest| newest() >= servers::ONCE)
     }
 
     /// The present view, as far as this server has it.
@@ -197,22 +245,47 @@ impl Store {
         if let Some(upstream) = self.upstream() {
             return upstream.write(command).await;
         }
+        self.write_as(command, None).await
+    }
+
+    /// Writes on a server, for whoever has given the request this number. Without one it gets a
+    /// number of this server's, so that it can be sent again where its leader was lost.
+    pub async fn write_as(
+        &self,
+        command: Command,
+        number: Option<RequestId>,
+    ) -> Result<Outcome, WriteError> {
         let consensus = self.consensus().ok_or(WriteError::NoLeader)?;
+        let (mut ticket, mut number) = (None, number);
+        if (number.is_some() || !consensus.is_sole()) && self.remembers() {
+            if number.is_none() {
+                number = Some(ticket.insert(self.inner.requests.begin()).id());
+            }
+        } else {
+            number = None;
+        }
+        let command = match number {
+            Some(number) => Command::Once(number, Box::new(command)),
+            None => command,
+        };
         let entry = Arc::new(Entry {
             at: unix_ms(),
             command,
         });
+        let mut unknown = false;
         if consensus.is_leader() {
             match consensus.propose(entry.clone()).await {
                 Ok(applied) => return Ok(applied.outcome),
                 Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => {}
                 Err(ProposeError::Stopped) => return Err(WriteError::Stopped),
-                Err(_) => return Err(WriteError::Unknown),
+                Err(_) if number.is_none() => return Err(WriteError::Unknown),
+                Err(_) => unknown = true,
             }
         }
         match self.forward() {
             // Boxed, so that the way of the leader stays small.
-            Some(forward) => Box::pin(forward.write(entry)).await,
+            Some(forward) => Box::pin(forward.write(entry, unknown)).await,
+            None if unknown => Err(WriteError::Unknown),
             None => Err(WriteError::NoLeader),
         }
     }
@@ -225,11 +298,18 @@ impl Store {
         if let Some(upstream) = self.upstream() {
             return upstream.create_session(&session).await.map(Ok);
         }
+        self.create_session_as(session, None).await
+    }
+
+    /// Makes a session on a server, for whoever has given the request this number.
+    pub async fn create_session_as(
+        &self,
+        session: Session,
+        number: Option<RequestId>,
+    ) -> Result<Result<Str, String>, WriteError> {
         let id = session.id.clone();
-        match self
-            .write(Command::SessionCreate(Box::new(session)))
-            .await?
-        {
+        let command = Command::SessionCreate(Box::new(session));
+        match self.write_as(command, number).await? {
             Outcome::Refused(text) => Ok(Err(text)),
             _ => Ok(Ok(id)),
         }

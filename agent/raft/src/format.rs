@@ -7,12 +7,12 @@ use crate::types::{
     LogEntry, LogId, Membership, Payload, Proposal, ServerInfo, Vote, log_id, membership, term_of,
     vote,
 };
-use lictor_state::{Command, DecodeError, Entry};
+use lictor_state::{DecodeError, Entry};
 use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 /// A format on the disk or between servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,26 +137,15 @@ pub(crate) fn write_record(entry: &LogEntry, out: &mut Vec<u8>) {
 /// Checks a record and reads its term, without reading the command in it.
 pub(crate) fn check_record(index: u64, bytes: &[u8]) -> Result<LogId, Unreadable> {
     let (term, kind, body) = record_head(index, bytes)?;
-    let known = command_format();
     match body.first() {
-        Some(found) if kind == COMMAND && *found != known => Err(Unreadable::Newer {
-            found: (*found).into(),
-            known: known.into(),
-        }),
+        Some(found) if kind == COMMAND && !(1..=lictor_state::FORMAT).contains(found) => {
+            Err(Unreadable::Newer {
+                found: (*found).into(),
+                known: lictor_state::FORMAT.into(),
+            })
+        }
         _ => Ok(log_id(term, index)),
     }
-}
-
-/// The format of the commands that this version writes: their first byte.
-fn command_format() -> u8 {
-    static FORMAT: LazyLock<u8> = LazyLock::new(|| {
-        let entry = Entry {
-            at: 0,
-            command: Command::Batch(Vec::new()),
-        };
-        entry.encode().first().copied().unwrap_or_default()
-    });
-    *FORMAT
 }
 
 fn record_head(index: u64, mut bytes: &[u8]) -> Result<(u64, u8, &[u8]), Unreadable> {
@@ -185,7 +174,7 @@ pub(crate) fn read_record(index: u64, bytes: &[u8]) -> Result<LogEntry, Unreadab
             Err(DecodeError::Format { found }) => {
                 return Err(Unreadable::Newer {
                     found: found.into(),
-                    known: command_format().into(),
+                    known: lictor_state::FORMAT.into(),
                 });
             }
             Err(error) => return damaged(error.to_string()),

@@ -7,6 +7,7 @@ use super::wire::{
 use crate::servers::{self, ServerMember, Standing};
 use futures_util::future::BoxFuture;
 use lictor_raft::{ServerInfo, SnapshotBody, Transport, TransportError};
+use lictor_rpc::PortTls;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -47,6 +48,7 @@ pub struct Links {
     own: ServerInfo,
     datacenter: String,
     identity: Arc<Identity>,
+    tls: Arc<PortTls>,
     servers: OnceLock<Servers>,
     idle: Mutex<HashMap<(String, Lane), Vec<Stream>>>,
     callers: Mutex<HashMap<String, Arc<Caller>>>,
@@ -57,11 +59,17 @@ pub struct Links {
 impl Links {
     /// Links of the server `own`. Until [`Links::follow`] others are sought where the membership
     /// says that they are.
-    pub fn new(own: ServerInfo, datacenter: &str, identity: Arc<Identity>) -> Arc<Links> {
+    pub fn new(
+        own: ServerInfo,
+        datacenter: &str,
+        identity: Arc<Identity>,
+        tls: Arc<PortTls>,
+    ) -> Arc<Links> {
         Arc::new(Links {
             own,
             datacenter: datacenter.to_owned(),
             identity,
+            tls,
             servers: OnceLock::new(),
             idle: Mutex::default(),
             callers: Mutex::default(),
@@ -133,7 +141,11 @@ impl Links {
             Err(_) => TcpStream::connect(at).await?,
         };
         stream.set_nodelay(true)?;
-        let mut stream: Stream = Box::new(stream);
+        let tls = self.tls.outgoing(&self.datacenter);
+        let mut stream: Stream = match tls.map_err(io::Error::other)? {
+            Some(tls) => Box::new(lictor_rpc::secure(stream, tls).await?),
+            None => Box::new(stream),
+        };
         let hello = Hello {
             format: FORMAT,
             lane,

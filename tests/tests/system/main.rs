@@ -9,4 +9,6 @@ mod fence;
 mod gossip;
 mod hostile;
 mod lifecycle;
+mod tls;
+mod wan;
 mod watchers;

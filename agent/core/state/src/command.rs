@@ -1,13 +1,22 @@
 //! Everything that changes the replicated state.
 
 use crate::autopilot::AutopilotChange;
+use crate::once::RequestId;
 use crate::txn::{TxnError, TxnOp, TxnResult};
 use lictor_wire::{Coordinate, DeregisterRequest, RegisterRequest, Session, Str};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The format of encoded entries. Raised when an older binary could not read them.
-pub const FORMAT: u8 = 1;
+/// The newest format of encoded entries. Raised when an older binary could not read them.
+///
+/// | format | new in it |
+/// | --- | --- |
+/// | 1 | |
+/// | 2 | [`Command::Once`] |
+///
+/// An entry is written in the oldest format that has all of it, so that servers of two versions
+/// agree for as long as nobody proposes what is new.
+pub const FORMAT: u8 = 2;
 
 /// A command with the time that the leader stamped on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +51,19 @@ pub enum Command {
     Txn(Vec<TxnOp>),
     /// A configuration of autopilot.
     Autopilot(Box<AutopilotChange>),
+    /// A request that may come twice, and is carried out once: a copy gets the outcome of the
+    /// first.
+    Once(RequestId, Box<Command>),
+}
+
+impl Command {
+    /// The oldest format that has it.
+    fn format(&self) -> u8 {
+        match self {
+            Command::Once(..) => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// A change of one key, or of a prefix.
@@ -136,7 +158,7 @@ pub enum Outcome {
 impl Entry {
     /// The bytes of the log record.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT];
+        let mut out = vec![self.command.format()];
         // Our own types, written to memory: there is nothing that could fail.
         if let Err(error) = rmp_serde::encode::write_named(&mut out, self) {
             unreachable!("a command that does not encode: {error}");
@@ -148,7 +170,7 @@ impl Entry {
     pub fn decode(bytes: &[u8]) -> Result<Entry, DecodeError> {
         match bytes.split_first() {
             None => Err(DecodeError::Empty),
-            Some((&FORMAT, body)) => {
+            Some((1..=FORMAT, body)) => {
                 rmp_serde::from_slice(body).map_err(|e| DecodeError::Damaged(e.to_string()))
             }
             Some((&other, _)) => Err(DecodeError::Format { found: other }),
@@ -178,7 +200,13 @@ pub enum DecodeError {
 
 impl std::fmt::Display for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.command {
+        self.command.fmt(f)
+    }
+}
+
+impl std::fmt::Display for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
             Command::Register(r) => write!(f, "register {}", r.node),
             Command::Deregister(r) => write!(f, "deregister {}", r.node),
             Command::Kv(op) => write!(f, "kv {:?} {}", op.verb, op.key),
@@ -189,6 +217,7 @@ impl std::fmt::Display for Entry {
             Command::Batch(all) => write!(f, "batch of {}", all.len()),
             Command::Txn(ops) => write!(f, "transaction of {}", ops.len()),
             Command::Autopilot(_) => f.write_str("configuration of autopilot"),
+            Command::Once(_, command) => command.fmt(f),
         }
     }
 }
@@ -248,6 +277,17 @@ mod tests {
             (
                 Command::ReapTombstones(9),
                 "[01][82][a2]at[05][a7]command[81][ae]ReapTombstones[09]",
+            ),
+            (
+                Command::Once(
+                    RequestId {
+                        origin: 3,
+                        number: 2,
+                        floor: 1,
+                    },
+                    Box::new(Command::SessionDestroy("s".into())),
+                ),
+                "[02][82][a2]at[05][a7]command[81][a4]Once[92][93][03][02][01][81][ae]SessionDestroy[a1]s",
             ),
         ] {
             let bytes = Entry { at: 5, command }.encode();

@@ -11,6 +11,7 @@
 mod apply;
 mod autopilot;
 mod command;
+mod once;
 mod part;
 mod snapshot;
 #[cfg(test)]
@@ -21,7 +22,8 @@ mod watch;
 
 pub use apply::State;
 pub use autopilot::{AutopilotChange, AutopilotConfig, AutopilotRule};
-pub use command::{Command, CoordinateUpdate, DecodeError, Entry, KvOp, KvVerb, Outcome};
+pub use command::{Command, CoordinateUpdate, DecodeError, Entry, FORMAT, KvOp, KvVerb, Outcome};
+pub use once::RequestId;
 pub use part::Part;
 pub use snapshot::{
     FORMAT as SNAPSHOT_FORMAT, SnapshotError, read as read_snapshot, write as write_snapshot,

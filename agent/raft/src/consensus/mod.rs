@@ -363,6 +363,11 @@ impl Consensus {
         }
     }
 
+    /// Whether this server is the only voter, so that it leads as long as it is there.
+    pub fn is_sole(&self) -> bool {
+        self.inner.sole.load(Ordering::Acquire)
+    }
+
     /// Whether this server leads, and has applied all that was committed before it did.
     pub fn is_leader(&self) -> bool {
         self.inner.leads.load(Ordering::Acquire)
