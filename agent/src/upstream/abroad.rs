@@ -193,8 +193,10 @@ mod tests {
         let tls = Arc::new(PortTls::new(PortTlsSettings::default()).unwrap());
         let abroad = Abroad::new(&config, tls);
         let request = |dc: &str| {
-            let mut request = KvsRequest::default();
-            request.datacenter = dc.into();
+            let request = KvsRequest {
+                datacenter: dc.into(),
+                ..KvsRequest::default()
+            };
             to_vec(&request).unwrap()
         };
         abroad.take(&[
