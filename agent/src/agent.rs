@@ -5,7 +5,7 @@ use crate::clock::unix_ms;
 use crate::cluster::forward::Forward;
 use crate::cluster::identity::Identity as ClusterIdentity;
 use crate::cluster::links::{Links, RaftLinks};
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, autopilot};
 use crate::events::Events;
 use crate::gossip::{self, Gossip};
 use crate::http::{self, AnswerCache};
@@ -16,16 +16,17 @@ use crate::local::plan::Identity;
 use crate::local::{self, Files, Local, Source};
 use crate::metrics::Metrics;
 use crate::store::{Store, WriteError};
-use crate::upstream::Upstream;
+use crate::upstream::{Abroad, Upstream};
 use crate::watches::Watching;
-use crate::{node_id, registrar};
+use crate::{node_id, registrar, servers};
 use arc_swap::ArcSwap;
 use lictor_check::Checks;
 use lictor_config::{Config, ListenAddr};
 use lictor_dns::{DnsServer, Responder};
 use lictor_net::{HttpServer, LimitValues, Limits, Listener};
 use lictor_raft::{Consensus, Options, ServerInfo, Storage};
-use lictor_state::{Command, CoordinateUpdate};
+use lictor_rpc::PortTls;
+use lictor_state::{Command, CoordinateUpdate, OLDEST_COMMAND_FORMAT};
 use lictor_wire::{Coordinate, Status, Str, StrMap};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -88,6 +89,8 @@ pub struct Shared {
     data_dir: Option<PathBuf>,
     dns: OnceLock<Arc<Responder>>,
     https: OnceLock<Arc<lictor_net::Tls>>,
+    /// TLS of the servers' port.
+    pub rpc_tls: Arc<PortTls>,
     watches: Watching,
     /// Containers of a Docker daemon.
     pub docker: crate::docker::Docker,
@@ -228,10 +231,15 @@ impl Shared {
         load_definitions(self, &new)?;
         self.live.store(Arc::new(Live::of(&new)));
         self.http_limits.set(http_limits(&new));
+        crate::tls::reload_rpc(&self.rpc_tls, &new)?;
         if let Some(upstream) = self.store.upstream() {
             upstream.configure(&new);
         }
+        if let Some(abroad) = self.store.abroad() {
+            abroad.configure(&new);
+        }
         self.rpc_limits.set(cluster::listen::limits(&new));
+        self.rpc.configure(&new);
         self.log.set_level(log_level(&new));
         self.local
             .configure(new.check_update_interval.to_std(), new.discard_check_output);
@@ -372,11 +380,13 @@ impl Agent {
         }
         let identity = Arc::new(ClusterIdentity::open(raft_dir.as_deref()).map_err(StartFailed)?);
         let own = server_info(&config, &node_id);
+        let rpc_tls = crate::tls::rpc(&config).map_err(StartFailed)?;
         let links = Links::new(
             own,
             &config.datacenter,
             identity.clone(),
-            crate::servers::source(config.rpc_bind),
+            servers::source(config.rpc_bind),
+            rpc_tls.clone(),
         );
         if config.server {
             let consensus =
@@ -388,8 +398,9 @@ impl Agent {
             store.attach(consensus.clone());
             let hold = config.performance.rpc_hold_timeout.to_std();
             store.attach_forward(Forward::start(consensus, links.clone(), hold));
+            store.attach_abroad(Arc::new(Abroad::new(&config, rpc_tls.clone())));
         } else {
-            store.attach_upstream(Upstream::routed(&config));
+            store.attach_upstream(Upstream::routed(&config, rpc_tls.clone()));
         }
         // After the lock on the directory is ours.
         let files = durable
@@ -440,6 +451,7 @@ impl Agent {
             data_dir: durable,
             dns: OnceLock::new(),
             https: OnceLock::new(),
+            rpc_tls,
             watches: Watching::default(),
             docker: crate::docker::Docker::default(),
             aliases: Aliases::default(),
@@ -451,6 +463,15 @@ impl Agent {
             weak.upgrade()
                 .map_or_else(Vec::new, |shared| crate::members::servers(&shared))
         }));
+
+        shared.rpc.configure(&shared.config());
+        if let Some(consensus) = shared.store.consensus() {
+            let weak = Arc::downgrade(&shared);
+            consensus.learn_readable(Box::new(move || {
+                let shared = weak.upgrade();
+                shared.map_or(OLDEST_COMMAND_FORMAT, |s| autopilot::readable(&s))
+            }));
+        }
 
         let config = shared.config();
         load_definitions(&shared, &config)?;
@@ -486,6 +507,12 @@ impl Agent {
             agent
                 .tasks
                 .spawn(async move { upstream.follow(follow).await });
+        }
+        if let Some(abroad) = shared.store.abroad().cloned() {
+            let follow = shared.clone();
+            agent
+                .tasks
+                .spawn(async move { abroad.follow(follow).await });
         }
         if let Some(dir) = shared.data_dir.clone().filter(|_| config.server) {
             agent.tasks.spawn(note_alive_hourly(dir));

@@ -90,16 +90,17 @@ impl Source for State {
 
     async fn find(&self, lookup: Lookup) -> Result<Found, SourceError> {
         let shared = self.shared()?;
-        if lookup.datacenter.is_some() && shared.store.upstream().is_none() {
-            return Err(SourceError::UnknownDatacenter);
-        }
+        let store = match &lookup.datacenter {
+            None => shared.store.clone(),
+            Some(dc) => shared.store.at(dc).ok_or(SourceError::UnknownDatacenter)?,
+        };
         let read = async |what: What| {
             let query = Query {
                 datacenter: lookup.datacenter.clone().unwrap_or_default(),
                 ..Query::from(what)
             };
             let options = options(&shared, lookup.allow_stale);
-            let answered = shared.store.read(&query, &options).await;
+            let answered = store.read(&query, &options).await;
             answered.map(|a| a.view).map_err(failed)
         };
         Ok(match lookup.what.clone() {

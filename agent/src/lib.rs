@@ -29,6 +29,7 @@ pub mod query;
 mod random;
 mod registrar;
 mod registrator;
+mod requests;
 pub mod rpc;
 pub mod run;
 pub mod servers;

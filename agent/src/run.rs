@@ -3,7 +3,7 @@
 use crate::agent::{Agent, End};
 use crate::load::Loader;
 use crate::version;
-use lictor_config::{Config, Loaded, RequestLimitsMode};
+use lictor_config::{Config, Loaded};
 use std::io::Write;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -62,10 +62,6 @@ fn supported(config: &Config) -> Result<(), String> {
         }
     }
     let unread = [
-        (
-            "limits.request_limits",
-            config.limits.request_limits_mode != RequestLimitsMode::Disabled,
-        ),
         (
             "config_entries.bootstrap",
             !config.config_entries_bootstrap.is_empty(),

@@ -22,11 +22,20 @@ pub enum Standing {
 pub const OWN_TAG: &str = "lictor";
 /// Our newest format of replicated commands, as [`OWN_TAG`] tells it.
 pub const FORMAT: u32 = lictor_state::COMMAND_FORMAT as u32;
+/// The first format in which a second copy of a request is known for what it is.
+pub const ONCE: u8 = 2;
 
 /// The address from which servers are called: that to which the servers' port is bound, as Consul
 /// has it; `None` where the system is to choose. Limits and firewalls of the called one see it.
 pub fn source(rpc_bind: SocketAddr) -> Option<IpAddr> {
     Some(rpc_bind.ip()).filter(|ip| !ip.is_unspecified())
+}
+
+/// The newest format that all of these servers read, those that may come back among them. Zero
+/// where there is none, or one that is not ours.
+pub fn oldest_format<'m>(servers: impl IntoIterator<Item = &'m ServerMember>) -> u32 {
+    let there = servers.into_iter().filter(|s| s.standing != Standing::Left);
+    there.map(|s| s.format.unwrap_or(0)).min().unwrap_or(0)
 }
 
 /// A server, as its tags describe it.

@@ -6,11 +6,15 @@
 use crate::clock::{Stamps, unix_ms};
 use crate::cluster::forward::Forward;
 use crate::query::{Freshness, Query, ReadOptions};
-use crate::upstream::Upstream;
+use crate::requests::Requests;
+use crate::servers;
+use crate::upstream::{Abroad, Upstream};
 use crate::watch::{Watch, Watches};
 use arc_swap::ArcSwap;
 use lictor_raft::{Consensus, Consistency, ProposeError, Publish, ReadError};
-use lictor_state::{Changes, Command, Entry, Outcome, TxnError, TxnOp, TxnResult, View, WatchKey};
+use lictor_state::{
+    Changes, Command, Entry, Outcome, RequestId, TxnError, TxnOp, TxnResult, View, WatchKey,
+};
 use lictor_wire::{Session, Str};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -29,8 +33,10 @@ struct Inner {
     consensus: OnceLock<Consensus>,
     forward: OnceLock<Arc<Forward>>,
     upstream: OnceLock<Upstream>,
+    abroad: OnceLock<Arc<Abroad>>,
     ending: AtomicBool,
     stamps: Stamps,
+    requests: Arc<Requests>,
 }
 
 /// What a read says of the leader.
@@ -128,9 +134,11 @@ impl Store {
                 published: Arc::new(published),
                 consensus: OnceLock::new(),
                 upstream: OnceLock::new(),
+                abroad: OnceLock::new(),
                 ending: AtomicBool::new(false),
                 stamps: Stamps::default(),
                 forward: OnceLock::new(),
+                requests: Requests::new(),
             }),
         }
     }
@@ -153,6 +161,29 @@ impl Store {
     /// The servers of a client agent.
     pub fn upstream(&self) -> Option<&Upstream> {
         self.inner.upstream.get()
+    }
+
+    /// Joins the store of a server with those of other datacenters. Only the first call counts.
+    pub fn attach_abroad(&self, abroad: Arc<Abroad>) {
+        self.inner.abroad.set(abroad).ok();
+    }
+
+    /// The other datacenters, as a server knows them.
+    pub fn abroad(&self) -> Option<&Arc<Abroad>> {
+        self.inner.abroad.get()
+    }
+
+    /// The state of another datacenter; `None` where nobody knows a way to it. A client agent
+    /// leaves that to the servers.
+    pub fn at(&self, datacenter: &str) -> Option<Store> {
+        let upstream = match (self.upstream(), self.abroad()) {
+            (Some(upstream), _) => upstream.at(datacenter),
+            (None, Some(abroad)) => abroad.at(datacenter)?,
+            (None, None) => return None,
+        };
+        let store = Store::new();
+        store.attach_upstream(upstream);
+        Some(store)
     }
 
     /// The consensus of a server.
@@ -209,11 +240,34 @@ impl Store {
         if let Some(upstream) = self.upstream() {
             return upstream.write(command).await;
         }
+        self.write_as(command, None).await
+    }
+
+    /// Writes on a server, for whoever has given the request this number. Without one it gets a
+    /// number of this server's, so that it can be sent again where its leader was lost.
+    pub async fn write_as(
+        &self,
+        command: Command,
+        number: Option<RequestId>,
+    ) -> Result<Outcome, WriteError> {
         let consensus = self.consensus().ok_or(WriteError::NoLeader)?;
+        let (mut ticket, mut number) = (None, number);
+        if (number.is_some() || !consensus.is_sole()) && consensus.reads(servers::ONCE) {
+            if number.is_none() {
+                number = Some(ticket.insert(self.inner.requests.begin()).id());
+            }
+        } else {
+            number = None;
+        }
+        let command = match number {
+            Some(number) => Command::Once(number, Box::new(command)),
+            None => command,
+        };
         let entry = Arc::new(Entry {
             at: self.stamp(),
             command,
         });
+        let mut unknown = false;
         if consensus.is_leader() {
             match consensus.propose(entry.clone()).await {
                 Ok(applied) => return Ok(applied.outcome),
@@ -222,12 +276,14 @@ impl Store {
                 Err(error @ ProposeError::TooNew { .. }) => {
                     return Err(WriteError::Rpc(error.to_string()));
                 }
-                Err(_) => return Err(WriteError::Unknown),
+                Err(_) if number.is_none() => return Err(WriteError::Unknown),
+                Err(_) => unknown = true,
             }
         }
         match self.forward() {
             // Boxed, so that the way of the leader stays small.
-            Some(forward) => Box::pin(forward.write(entry)).await,
+            Some(forward) => Box::pin(forward.write(entry, unknown)).await,
+            None if unknown => Err(WriteError::Unknown),
             None => Err(WriteError::NoLeader),
         }
     }
@@ -262,11 +318,18 @@ impl Store {
         if let Some(upstream) = self.upstream() {
             return upstream.create_session(&session).await.map(Ok);
         }
+        self.create_session_as(session, None).await
+    }
+
+    /// Makes a session on a server, for whoever has given the request this number.
+    pub async fn create_session_as(
+        &self,
+        session: Session,
+        number: Option<RequestId>,
+    ) -> Result<Result<Str, String>, WriteError> {
         let id = session.id.clone();
-        match self
-            .write(Command::SessionCreate(Box::new(session)))
-            .await?
-        {
+        let command = Command::SessionCreate(Box::new(session));
+        match self.write_as(command, number).await? {
             Outcome::Refused(text) => Ok(Err(text)),
             _ => Ok(Ok(id)),
         }

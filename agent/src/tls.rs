@@ -1,8 +1,9 @@
-//! TLS of the HTTPS listener, from the files that the configuration names.
+//! TLS of the HTTPS listener and of the servers' port, from the files that the configuration names.
 
 use crate::agent::StartFailed;
-use lictor_config::Config;
+use lictor_config::{Config, TlsProtocol};
 use lictor_net::{Tls, TlsSettings, TlsVersion};
+use lictor_rpc::{PortTls, PortTlsError, PortTlsSettings};
 use std::sync::Arc;
 
 /// The TLS of the HTTPS listener.
@@ -26,24 +27,10 @@ fn settings(config: &Config) -> Result<TlsSettings, StartFailed> {
             "ports.https is set but there is no certificate: set tls.https.cert_file and tls.https.key_file".to_owned(),
         ));
     }
-    let read = |path: &str| {
-        std::fs::read(path).map_err(|e| StartFailed(format!("tls.https: {path}: {e}")))
-    };
-    let mut ca = Vec::new();
-    if !t.ca_file.is_empty() {
-        ca.extend(read(&t.ca_file)?);
-    }
-    if !t.ca_path.is_empty() {
-        let entries = std::fs::read_dir(&t.ca_path)
-            .map_err(|e| StartFailed(format!("tls.https: {}: {e}", t.ca_path)))?;
-        for entry in entries.flatten() {
-            ca.extend(read(&entry.path().to_string_lossy())?);
-            ca.push(b'\n');
-        }
-    }
+    let Files { cert, key, ca } = files("tls.https", t).map_err(StartFailed)?;
     Ok(TlsSettings {
-        cert_pem: read(&t.cert_file)?,
-        key_pem: read(&t.key_file)?,
+        cert_pem: cert,
+        key_pem: key,
         client_ca_pem: (!ca.is_empty()).then_some(ca),
         verify_incoming: t.verify_incoming,
         min_version: if t.min_version == "TLSv1_3" {
@@ -52,4 +39,81 @@ fn settings(config: &Config) -> Result<TlsSettings, StartFailed> {
             TlsVersion::Tls12
         },
     })
+}
+
+/// The contents of the files of one protocol; empty where none is named.
+struct Files {
+    cert: Vec<u8>,
+    key: Vec<u8>,
+    ca: Vec<u8>,
+}
+
+fn files(at: &str, t: &TlsProtocol) -> Result<Files, String> {
+    let read = |key: &str, path: &str| match path {
+        "" => Ok(Vec::new()),
+        path => std::fs::read(path).map_err(|e| format!("{at}.{key}: {path}: {e}")),
+    };
+    let mut ca = read("ca_file", &t.ca_file)?;
+    if !t.ca_path.is_empty() {
+        let entries = std::fs::read_dir(&t.ca_path)
+            .map_err(|e| format!("{at}.ca_path: {}: {e}", t.ca_path))?;
+        for entry in entries.flatten() {
+            ca.push(b'\n');
+            ca.extend(read("ca_path", &entry.path().to_string_lossy())?);
+        }
+    }
+    Ok(Files {
+        cert: read("cert_file", &t.cert_file)?,
+        key: read("key_file", &t.key_file)?,
+        ca,
+    })
+}
+
+/// TLS of the servers' port, both ways.
+///
+/// # Errors
+/// What is wrong, with the key of the configuration and the file.
+pub fn rpc(config: &Config) -> Result<Arc<PortTls>, String> {
+    let tls = PortTls::new(rpc_settings(config)?).map_err(|e| rpc_error(config, &e))?;
+    tls.outgoing(&config.datacenter)
+        .map_err(|e| rpc_error(config, &e))?;
+    Ok(Arc::new(tls))
+}
+
+/// Reads the files again: new connections get what they hold now.
+///
+/// # Errors
+/// As [`rpc`]; what was goes on then.
+pub fn reload_rpc(tls: &PortTls, config: &Config) -> Result<(), String> {
+    tls.reload(rpc_settings(config)?)
+        .map_err(|e| rpc_error(config, &e))
+}
+
+fn rpc_settings(config: &Config) -> Result<PortTlsSettings, String> {
+    let t = &config.tls.internal_rpc;
+    let Files { cert, key, ca } = files("tls.internal_rpc", t)?;
+    Ok(PortTlsSettings {
+        ca_pem: ca,
+        cert_pem: cert,
+        key_pem: key,
+        only_1_3: t.min_version == "TLSv1_3",
+        verify_incoming: t.verify_incoming,
+        verify_outgoing: t.verify_outgoing,
+        verify_server_hostname: t.verify_server_hostname,
+        datacenter: config.datacenter.clone(),
+        domain: config.dns.domain.clone(),
+    })
+}
+
+/// Names the key and the file that an error is about.
+fn rpc_error(config: &Config, error: &PortTlsError) -> String {
+    let t = &config.tls.internal_rpc;
+    let (key, file) = match error {
+        PortTlsError::Authorities(_) if t.ca_file.is_empty() => ("ca_path", &t.ca_path),
+        PortTlsError::Authorities(_) => ("ca_file", &t.ca_file),
+        PortTlsError::Certificate(_) => ("cert_file", &t.cert_file),
+        PortTlsError::Key(_) | PortTlsError::Pair(_) => ("key_file", &t.key_file),
+        PortTlsError::Name { .. } => return format!("tls.internal_rpc: {error}"),
+    };
+    format!("tls.internal_rpc.{key}: {file}: {error}")
 }

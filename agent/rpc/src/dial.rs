@@ -72,7 +72,7 @@ impl Dial {
         let Some(tls) = self.tls() else {
             return Ok(Stream::Plain(stream));
         };
-        timeout_at(deadline, handshake(stream, tls))
+        timeout_at(deadline, secure(stream, tls))
             .await
             .unwrap_or_else(|late| Err(late.into()))
             .map_err(|error| format!("TLS handshake with {addr}: {error}"))
@@ -101,7 +101,11 @@ impl Dial {
     }
 }
 
-async fn handshake(mut stream: TcpStream, tls: ClientTls) -> io::Result<Stream> {
+/// Announces TLS on a connection on which nothing was sent yet, and makes it.
+///
+/// # Errors
+/// What the connection or the handshake says.
+pub async fn secure(mut stream: TcpStream, tls: ClientTls) -> io::Result<Stream> {
     stream.write_all(&[first_byte::TLS]).await?;
     let stream = TlsConnector::from(tls.config)
         .connect(tls.name, stream)

@@ -26,9 +26,10 @@ mod rate;
 mod router;
 mod server;
 mod snapshot;
+mod tls;
 
 pub use client::{Client, ClientLimits};
-pub use dial::{ClientTls, DIAL_TIMEOUT, Dial, Stream};
+pub use dial::{ClientTls, DIAL_TIMEOUT, Dial, Stream, secure};
 pub use error::{CallError, SessionError};
 pub use memory::Memory;
 pub use plain::serve_plain;
@@ -40,6 +41,7 @@ pub use snapshot::{
     SNAPSHOT_STALL, SnapshotError, SnapshotOp, SnapshotReply, SnapshotRequest, accept_snapshot,
     copy_archive, request_restore, request_save, send_reply, send_saved,
 };
+pub use tls::{PortTls, PortTlsError, PortTlsSettings};
 
 /// The first byte of a connection, which decides the protocol on it (Consul's numbers).
 pub mod first_byte {

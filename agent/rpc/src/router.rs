@@ -3,6 +3,7 @@
 //! All requests go to the first server of one shuffled list. One that fails moves to the end. From
 //! time to time the list is shuffled anew, so that the load follows changes among the servers.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +35,9 @@ pub enum Kind {
     Read,
     /// Has an effect.
     Write,
+    /// Has an effect, and the servers know a second copy of it for what it is: it may be sent
+    /// again.
+    Once,
     /// A read that waits for a change.
     Blocking {
         /// How long the server waits; zero is the default of 5 min, 10 min are the most.
@@ -75,6 +79,16 @@ pub enum RouteError {
     #[error("{0}")]
     Call(#[from] CallError),
 }
+
+impl Kind {
+    /// Whether it may be sent again when nobody knows what became of it.
+    fn is_repeatable(self) -> bool {
+        self != Kind::Write
+    }
+}
+
+/// Gives the arguments of a request that may be held for this much longer.
+type Encode<'a> = dyn Fn(Duration) -> Cow<'a, [u8]> + Send + Sync + 'a;
 
 /// Errors after which every request may be made again: it was not executed.
 const AGAIN: [&str; 3] = [
@@ -133,7 +147,8 @@ impl Router {
     }
 
     /// Replaces the list. Servers that were known keep their place, new ones get one by chance.
-    /// Reads that wait for a server that is no longer there are sent to another one at once.
+    /// Requests that wait for a server that is no longer there are sent to another one at once, where they
+    /// may be sent twice.
     pub fn set_servers(&self, servers: Vec<Server>) {
         self.servers.send_if_modified(|held| {
             let before = held.len();
@@ -162,7 +177,7 @@ impl Router {
     /// | outcome | again |
     /// | --- | --- |
     /// | no connection, or the request did not leave | at once at the next server, each once; then after a wait |
-    /// | connection lost after the request had left | the same, unless it is a write |
+    /// | connection lost after the request had left, or the server is none any more | the same, unless it is [`Kind::Write`] |
     /// | `No cluster leader`, `rate limit exceeded, try again later` | after a wait |
     /// | any other error, or no answer in time | no |
     ///
@@ -175,15 +190,40 @@ impl Router {
         kind: Kind,
         hold: Duration,
     ) -> Result<Bytes, RouteError> {
+        self.ask(method, &|_| Cow::Borrowed(args), kind, hold).await
+    }
+
+    /// Asks a question that waits for a change, as [`Router::call`] does with
+    /// [`Kind::Blocking`]. `args` gives its arguments for the time that is left: another server
+    /// than the first waits no longer than that.
+    ///
+    /// # Errors
+    /// [`RouteError`].
+    pub async fn wait(
+        &self,
+        method: &str,
+        args: &(dyn Fn(Duration) -> Vec<u8> + Send + Sync),
+        max_wait: Duration,
+        hold: Duration,
+    ) -> Result<Bytes, RouteError> {
+        let kind = Kind::Blocking { max_wait };
+        self.ask(method, &|left| Cow::Owned(args(left)), kind, hold)
+            .await
+    }
+
+    async fn ask(
+        &self,
+        method: &str,
+        args: &Encode<'_>,
+        kind: Kind,
+        hold: Duration,
+    ) -> Result<Bytes, RouteError> {
         let first = Instant::now();
-        let timeout = match kind {
-            Kind::Read | Kind::Write => self.settings().timeout,
-            Kind::Blocking { max_wait } => blocking(max_wait) + blocking(max_wait) / 16 + hold,
+        let whole = match kind {
+            Kind::Blocking { max_wait } => blocking(max_wait),
+            _ => Duration::ZERO,
         };
-        let patience = match kind {
-            Kind::Read | Kind::Write => hold,
-            Kind::Blocking { max_wait } => hold + blocking(max_wait),
-        };
+        let patience = hold + whole;
         let mut at_once = 0;
         loop {
             if !self.admit() {
@@ -194,12 +234,21 @@ impl Router {
                 let server = servers.first().cloned().ok_or(RouteError::NoServers)?;
                 (server, servers.len() - 1)
             };
+            // Zero would be the default.
+            let left = whole
+                .saturating_sub(first.elapsed())
+                .max(Duration::from_millis(1));
+            let timeout = match kind {
+                Kind::Blocking { .. } => left + left / 16 + hold,
+                _ => self.settings().timeout,
+            };
             let deadline = Instant::now() + timeout;
-            let call = self.pool.call(server.addr, method, args, deadline);
+            let args = args(left);
+            let call = self.pool.call(server.addr, method, &args, deadline);
             let outcome = tokio::select! {
                 biased;
                 outcome = call => outcome,
-                error = self.removed(&server), if kind != Kind::Write => Err(error),
+                error = self.removed(&server), if kind.is_repeatable() => Err(error),
             };
             let error = match outcome {
                 Ok(reply) => return Ok(reply),
@@ -208,22 +257,23 @@ impl Router {
             let again = match &error {
                 CallError::Remote(text) => AGAIN.iter().any(|part| text.contains(part)),
                 CallError::NotSent(_) => true,
-                CallError::Lost(_) => kind != Kind::Write,
+                CallError::Lost(_) => kind.is_repeatable(),
                 CallError::Timeout => false,
             };
             if again || error.is_connection() || error == CallError::Timeout {
                 tracing::debug!(method, server = %server.addr, %error, "RPC failed");
                 self.failed(&server);
             }
-            if !again || first.elapsed() >= patience {
-                return Err(error.into());
-            }
-            if error.is_connection() && at_once < others {
+            // The others are asked however long it took to find out that one is gone.
+            if again && error.is_connection() && at_once < others {
                 at_once += 1;
                 continue;
             }
+            if !again || first.elapsed() >= patience {
+                return Err(error.into());
+            }
             at_once = 0;
-            sleep(self.wait(hold)).await;
+            sleep(self.pause(hold)).await;
         }
     }
 
@@ -302,7 +352,7 @@ impl Router {
         CallError::Lost(format!("server {} has left", server.name))
     }
 
-    fn wait(&self, hold: Duration) -> Duration {
+    fn pause(&self, hold: Duration) -> Duration {
         part(hold / JITTER_FRACTION, (self.random)())
     }
 }

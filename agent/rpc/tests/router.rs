@@ -183,8 +183,8 @@ async fn errors_that_allow_it_are_asked_again() {
 }
 
 #[tokio::test]
-async fn reads_move_on_when_their_server_dies_and_writes_do_not() {
-    for kind in [Kind::Read, BLOCKING, Kind::Write] {
+async fn what_may_be_sent_twice_moves_on_when_its_server_dies_and_writes_do_not() {
+    for kind in [Kind::Read, BLOCKING, Kind::Once, Kind::Write] {
         let mut servers = servers(2).await;
         let router = router();
         router.set_servers(list(&servers));
@@ -214,8 +214,8 @@ async fn reads_move_on_when_their_server_dies_and_writes_do_not() {
 }
 
 #[tokio::test]
-async fn reads_leave_a_server_that_was_removed() {
-    for kind in [Kind::Read, BLOCKING, Kind::Write] {
+async fn what_may_be_sent_twice_leaves_a_server_that_was_removed() {
+    for kind in [Kind::Read, BLOCKING, Kind::Once, Kind::Write] {
         let servers = servers(2).await;
         let router = router();
         router.set_servers(list(&servers));
@@ -238,6 +238,60 @@ async fn reads_leave_a_server_that_was_removed() {
         }
         call.abort();
     }
+}
+
+/// Whoever waits is not made to wait longer because servers go away.
+#[tokio::test]
+async fn a_wait_that_moves_takes_the_time_that_is_left_with_it() {
+    let mut servers = servers(2).await;
+    let router = router();
+    router.set_servers(list(&servers));
+    let asked: Arc<std::sync::Mutex<Vec<Duration>>> = Arc::default();
+    let whole = Duration::from_secs(60);
+    let call = {
+        let (router, asked) = (router.clone(), asked.clone());
+        tokio::spawn(async move {
+            let args = move |left: Duration| {
+                asked.lock().unwrap().push(left);
+                vec![0x80]
+            };
+            router.wait("Test.Wait", &args, whole, HOLD).await
+        })
+    };
+    let waits = |s: &TestServer| s.methods.running.load(SeqCst) == 1;
+    eventually("one waits", || servers.iter().any(waits)).await;
+    let spent = Duration::from_millis(400);
+    tokio::time::sleep(spent).await;
+    let at = servers.iter().position(waits).expect("one");
+    drop(servers.remove(at));
+    eventually("the other has it", || waits(&servers[0])).await;
+    call.abort();
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(
+        asked[0] <= whole && asked[1] + spent <= asked[0],
+        "{asked:?}"
+    );
+}
+
+/// A server that stood still and is given up late: the others are asked all the same.
+#[tokio::test]
+async fn a_write_that_waited_for_longer_than_the_hold_time_is_still_sent_again() {
+    let servers = servers(2).await;
+    let router = router();
+    router.set_servers(list(&servers));
+    let hold = Duration::from_millis(50);
+    let call = {
+        let router = router.clone();
+        tokio::spawn(async move { router.call("Test.Wait", &[0x80], Kind::Once, hold).await })
+    };
+    let waits = |s: &TestServer| s.methods.running.load(SeqCst) == 1;
+    eventually("one waits", || servers.iter().any(waits)).await;
+    tokio::time::sleep(4 * hold).await;
+    let at = servers.iter().position(waits).expect("one");
+    router.set_servers(vec![named(servers[1 - at].addr)]);
+    eventually("the other has it", || waits(&servers[1 - at])).await;
+    call.abort();
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use crate::agent::Shared;
 use crate::store::WriteError;
 use futures_util::future::BoxFuture;
 use lictor_raft::{Consensus, Consistency, ProposeError, ReadError, ServerInfo};
-use lictor_state::{Entry, Outcome};
+use lictor_state::{Command, Entry, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -74,15 +74,19 @@ impl Forward {
         })
     }
 
-    /// Writes, here or at the leader.
+    /// Writes, here or at the leader. What carries a number is sent again where nobody knows what
+    /// became of it; `unknown` says that it was proposed already, with such an end.
     ///
     /// # Errors
-    /// [`WriteError::NoLeader`] after the hold time; [`WriteError::Unknown`] at once.
-    pub async fn write(&self, entry: Arc<Entry>) -> Result<Outcome, WriteError> {
-        let began = Instant::now();
+    /// [`WriteError::NoLeader`] after the hold time; [`WriteError::Unknown`] at once without a
+    /// number, with one after the hold time.
+    pub async fn write(&self, entry: Arc<Entry>, unknown: bool) -> Result<Outcome, WriteError> {
+        let once = matches!(entry.command, Command::Once(..));
+        let mut unknown = unknown;
+        let mut began = Instant::now();
         let mut encoded = None;
         loop {
-            let again = match remote_leader(&self.consensus) {
+            let lost = match remote_leader(&self.consensus) {
                 Some(leader) => {
                     let bytes = encoded.get_or_insert_with(|| Blob(entry.encode())).clone();
                     match self.write_at(&leader, Ask::Write(bytes)).await {
@@ -92,27 +96,41 @@ impl Forward {
                             let _ = self.consensus.wait_applied(index, CATCH_UP).await;
                             return Ok(outcome);
                         }
-                        Ok(Answer::Failed(Failure::NoLeader | Failure::Stopped)) => true,
+                        Ok(Answer::Failed(Failure::NoLeader | Failure::Stopped)) => false,
                         // A leader of an older version, which does not know the command.
-                        Ok(Answer::Failed(Failure::Refused(text))) => {
+                        Ok(Answer::Failed(Failure::Refused(text))) if !unknown => {
                             return Err(WriteError::Remote(text));
                         }
-                        Ok(_) | Err(AskError::Lost(_)) => return Err(WriteError::Unknown),
-                        Err(AskError::NotSent(_)) => true,
+                        Ok(_) | Err(AskError::Lost(_)) => true,
+                        Err(AskError::NotSent(_)) => false,
                     }
                 }
                 None => match self.consensus.propose(entry.clone()).await {
                     Ok(applied) => return Ok(applied.outcome),
-                    Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => true,
-                    Err(ProposeError::Stopped) => return Err(WriteError::Stopped),
-                    Err(error @ ProposeError::TooNew { .. }) => {
+                    Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => false,
+                    Err(ProposeError::Stopped) if !unknown => return Err(WriteError::Stopped),
+                    Err(error @ ProposeError::TooNew { .. }) if !unknown => {
                         return Err(WriteError::Rpc(error.to_string()));
                     }
-                    Err(_) => return Err(WriteError::Unknown),
+                    Err(ProposeError::Stopped | ProposeError::TooNew { .. }) => {
+                        return Err(WriteError::Unknown);
+                    }
+                    Err(_) => true,
                 },
             };
-            if !again || !self.wait_for_leader(began).await {
-                return Err(WriteError::NoLeader);
+            if lost && !once {
+                return Err(WriteError::Unknown);
+            }
+            if lost && !unknown {
+                // However long it took to find out, it has the hold time from here.
+                unknown = true;
+                began = Instant::now();
+            }
+            if !self.wait_for_leader(began).await {
+                return Err(match unknown {
+                    true => WriteError::Unknown,
+                    false => WriteError::NoLeader,
+                });
             }
         }
     }

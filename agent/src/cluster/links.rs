@@ -7,6 +7,7 @@ use super::wire::{
 use crate::servers::{self, ServerMember, Standing};
 use futures_util::future::BoxFuture;
 use lictor_raft::{ServerInfo, SnapshotBody, Transport, TransportError};
+use lictor_rpc::PortTls;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -49,6 +50,7 @@ pub struct Links {
     identity: Arc<Identity>,
     /// The own address of connections; the system chooses where there is none.
     source: Option<IpAddr>,
+    tls: Arc<PortTls>,
     servers: OnceLock<Servers>,
     idle: Mutex<HashMap<(String, Lane), Vec<Stream>>>,
     callers: Mutex<HashMap<String, Arc<Caller>>>,
@@ -64,12 +66,14 @@ impl Links {
         datacenter: &str,
         identity: Arc<Identity>,
         source: Option<IpAddr>,
+        tls: Arc<PortTls>,
     ) -> Arc<Links> {
         Arc::new(Links {
             own,
             datacenter: datacenter.to_owned(),
             identity,
             source,
+            tls,
             servers: OnceLock::new(),
             idle: Mutex::default(),
             callers: Mutex::default(),
@@ -141,7 +145,11 @@ impl Links {
             Err(_) => TcpStream::connect(at).await?,
         };
         stream.set_nodelay(true)?;
-        let mut stream: Stream = Box::new(stream);
+        let tls = self.tls.outgoing(&self.datacenter);
+        let mut stream: Stream = match tls.map_err(io::Error::other)? {
+            Some(tls) => Box::new(lictor_rpc::secure(stream, tls).await?),
+            None => Box::new(stream),
+        };
         let hello = Hello {
             format: FORMAT,
             lane,

@@ -1,5 +1,6 @@
 //! The servers' port: what a connection is for is told by its first byte.
 
+use super::links::Io;
 use super::serve;
 use super::wire::FIRST_BYTE;
 use crate::agent::{Shared, StartFailed};
@@ -8,6 +9,7 @@ use lictor_net::{LimitValues, Limits, ListenAddr, Listener, TcpServer};
 use lictor_rpc::first_byte;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -51,23 +53,75 @@ pub async fn run(shared: Arc<Shared>, listener: Listener, limits: Arc<Limits>) {
 }
 
 async fn connection(shared: Arc<Shared>, mut stream: TcpStream, peer: SocketAddr) {
-    let handshake = shared.config().limits.rpc_handshake_timeout.to_std();
-    let first = match timeout(handshake, stream.read_u8()).await {
-        Ok(Ok(first)) => first,
-        // Closed without a word: somebody looked whether the port is open.
-        Ok(Err(_)) => return,
+    let limit = shared.config().limits.rpc_handshake_timeout.to_std();
+    let Some(first) = first_byte_of(&mut stream, limit, peer).await else {
+        return;
+    };
+    if first != first_byte::TLS {
+        if shared.rpc_tls.verify_incoming() {
+            tracing::warn!(target: "agent.server.rpc", conn = %peer, key = "tls.internal_rpc.verify_incoming", "Non-TLS connection attempted with VerifyIncoming set");
+            return;
+        }
+        let is_server = shared.rpc_tls.is_server(None);
+        return protocol(shared, first, stream, peer, is_server).await;
+    }
+    let mut stream = match timeout(limit, shared.rpc_tls.accept(stream)).await {
+        Ok(Some(Ok(stream))) => stream,
+        Ok(None) => {
+            tracing::warn!(target: "agent.server.rpc", conn = %peer, key = "tls.internal_rpc.cert_file", "TLS connection attempted, server not configured for TLS");
+            return;
+        }
+        Ok(Some(Err(error))) => {
+            tracing::warn!(target: "agent.server.rpc", conn = %peer, error = %error, "TLS handshake failed");
+            return;
+        }
         Err(_) => {
-            tracing::debug!(target: "agent.server.rpc", conn = %peer, "a connection sent nothing");
+            tracing::debug!(target: "agent.server.rpc", conn = %peer, "a TLS handshake took too long");
             return;
         }
     };
+    let Some(first) = first_byte_of(&mut stream, limit, peer).await else {
+        return;
+    };
+    if first == first_byte::TLS {
+        tracing::error!(target: "agent.server.rpc", conn = %peer, "TLS connection attempting to establish inner TLS connection");
+        return;
+    }
+    let is_server = shared.rpc_tls.is_server(Some(&stream));
+    protocol(shared, first, stream, peer, is_server).await;
+}
+
+async fn first_byte_of<S: Io>(stream: &mut S, limit: Duration, peer: SocketAddr) -> Option<u8> {
+    match timeout(limit, stream.read_u8()).await {
+        Ok(Ok(first)) => Some(first),
+        // Closed without a word: somebody looked whether the port is open.
+        Ok(Err(_)) => None,
+        Err(_) => {
+            tracing::debug!(target: "agent.server.rpc", conn = %peer, "a connection sent nothing");
+            None
+        }
+    }
+}
+
+/// Serves what the first byte says. `is_server` tells why the other side can be no server.
+async fn protocol<S: Io>(
+    shared: Arc<Shared>,
+    first: u8,
+    stream: S,
+    peer: SocketAddr,
+    is_server: Result<(), String>,
+) {
     match first {
-        FIRST_BYTE => serve::server(shared, Box::new(stream), handshake).await,
+        FIRST_BYTE => {
+            if let Err(why) = is_server {
+                tracing::warn!(target: "agent.server.rpc", conn = %peer, key = "tls.internal_rpc.verify_server_hostname", "a server is refused: {why}");
+                return;
+            }
+            let limit = shared.config().limits.rpc_handshake_timeout.to_std();
+            serve::server(shared, Box::new(stream), limit).await;
+        }
         first_byte::PLAIN | first_byte::MULTIPLEXED => {
             crate::rpc::connection(shared, first, stream, peer).await;
-        }
-        first_byte::TLS => {
-            tracing::warn!(target: "agent.server.rpc", conn = %peer, "TLS connection attempted, server not configured for TLS");
         }
         other => {
             tracing::error!(target: "agent.server.rpc", byte = other, conn = %peer, "unrecognized RPC byte");

@@ -52,6 +52,9 @@ pub fn tags(config: &Config, node_id: &str) -> Tags {
     put("ft_si", "1");
     put("port", &config.rpc_advertise.port().to_string());
     put("raft_vsn", "3");
+    if !config.tls.internal_rpc.cert_file.is_empty() {
+        put("use_tls", "1");
+    }
     put(servers::OWN_TAG, &servers::FORMAT.to_string());
     if let Some(pool) = &config.serf_wan {
         put("wan_join_port", &pool.advertise.port().to_string());

@@ -5,6 +5,7 @@ use super::read::{self, Found, Read, body};
 use super::{Call, HttpError, Reply, filter};
 use crate::agent::Shared;
 use crate::query::{Narrow, What, rows};
+use crate::store::Store;
 use crate::writes;
 use lictor_state::{Command, Outcome, View};
 use lictor_wire::gojson::{self, Mode};
@@ -16,10 +17,9 @@ use std::sync::Arc;
 pub async fn register(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     let body = call.document().await?;
     let mut r: RegisterRequest = decode(&body, "structs.RegisterRequest")?;
-    own_datacenter(shared, call, &r.datacenter)?;
-    r.datacenter = shared.datacenter.clone();
+    let store = named_datacenter(shared, call, &mut r.datacenter)?;
     writes::registration(&mut r).map_err(HttpError::internal)?;
-    done(shared.store.write(Command::Register(Box::new(r))).await?)?;
+    done(store.write(Command::Register(Box::new(r))).await?)?;
     Ok(Reply::json(shared, call, &true))
 }
 
@@ -27,9 +27,9 @@ pub async fn register(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Ht
 pub async fn deregister(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     let body = call.document().await?;
     let mut r: DeregisterRequest = decode(&body, "structs.DeregisterRequest")?;
-    own_datacenter(shared, call, &r.datacenter)?;
+    let store = named_datacenter(shared, call, &mut r.datacenter)?;
     writes::deregistration(&mut r).map_err(HttpError::internal)?;
-    done(shared.store.write(Command::Deregister(r)).await?)?;
+    done(store.write(Command::Deregister(r)).await?)?;
     Ok(Reply::json(shared, call, &true))
 }
 
@@ -53,11 +53,17 @@ pub fn done(outcome: Outcome) -> Result<bool, HttpError> {
     }
 }
 
-fn own_datacenter(shared: &Shared, call: &Call, named: &Str) -> Result<(), HttpError> {
-    if !named.is_empty() && *named != shared.datacenter {
-        return Err(read::no_path());
+/// The state of the datacenter that the body names, else the request; its name is written to
+/// `named`.
+fn named_datacenter(shared: &Shared, call: &Call, named: &mut Str) -> Result<Store, HttpError> {
+    if named.is_empty() {
+        let asked = read::foreign_datacenter(shared, call);
+        *named = asked.map_or_else(|| shared.datacenter.clone(), Str::from);
     }
-    read::own_datacenter(shared, call)
+    if *named == shared.datacenter {
+        return Ok(shared.store.clone());
+    }
+    shared.store.at(named).ok_or_else(read::no_path)
 }
 
 /// `GET /v1/catalog/datacenters`

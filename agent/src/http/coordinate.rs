@@ -83,11 +83,11 @@ pub async fn node(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpEr
     enabled(shared)?;
     let options = read_options(call, &shared.live().wait, false)?;
     let name = Str::from(call.rest.as_str());
-    read::own_datacenter(shared, call)?;
+    let store = read::store(shared, call)?;
     let query = Query::from(What::Coordinate { node: name.clone() });
     // An unknown node has no index to wait on: the answer comes at once and bare.
     let now = ReadOptions::now(options.freshness);
-    let found = shared.store.read(&query, &now).await?;
+    let found = store.read(&query, &now).await?;
     if found.view.coordinate_of(&name).is_none() {
         return Ok(Reply::bare(StatusCode::NOT_FOUND, Bytes::new()));
     }

@@ -6,6 +6,7 @@ use super::read::{self, Found, Read, body};
 use super::{Call, HttpError, Reply};
 use crate::agent::Shared;
 use crate::query::{Query, What, rows};
+use crate::store::Store;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
@@ -36,7 +37,7 @@ fn need_key(key: &str) -> Result<(), HttpError> {
 
 async fn get(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     let options = read_options(call, &shared.live().wait, false)?;
-    read::own_datacenter(shared, call)?;
+    read::store(shared, call)?;
     let key = Str::from(call.rest.as_str());
     let recurse = call.params.has("recurse");
     if !recurse {
@@ -90,7 +91,7 @@ fn raw_value(entry: &KvEntry) -> Reply {
 
 async fn keys(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
     let options = read_options(call, &shared.live().wait, false)?;
-    read::own_datacenter(shared, call)?;
+    read::store(shared, call)?;
     let prefix = Str::from(call.rest.as_str());
     let correct = call.params.get("separator");
     let separator = Str::from(if correct.is_empty() {
@@ -146,7 +147,7 @@ pub fn parse_uint(text: &str) -> Result<u64, HttpError> {
 }
 
 async fn put(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    read::own_datacenter(shared, call)?;
+    let store = read::store(shared, call)?;
     need_key(&call.rest)?;
     conflicts(call, &["cas", "acquire", "release"])?;
     let p = &call.params;
@@ -175,7 +176,7 @@ async fn put(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> 
         session,
         index,
     };
-    write(shared, call, op).await
+    write(shared, &store, call, op).await
 }
 
 async fn value(call: &mut Call, limit: usize) -> Result<Bytes, HttpError> {
@@ -199,7 +200,7 @@ async fn value(call: &mut Call, limit: usize) -> Result<Bytes, HttpError> {
 }
 
 async fn delete(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    read::own_datacenter(shared, call)?;
+    let store = read::store(shared, call)?;
     conflicts(call, &["recurse", "cas"])?;
     let p = &call.params;
     let (verb, index) = if p.has("recurse") {
@@ -219,12 +220,12 @@ async fn delete(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpErro
         session: Str::new(),
         index,
     };
-    write(shared, call, op).await
+    write(shared, &store, call, op).await
 }
 
-async fn write(shared: &Arc<Shared>, call: &Call, op: KvOp) -> Result<Reply, HttpError> {
+async fn write(shared: &Shared, store: &Store, call: &Call, op: KvOp) -> Result<Reply, HttpError> {
     shared.metrics.count("kvs.apply");
-    let took_place = match shared.store.write(Command::Kv(op)).await? {
+    let took_place = match store.write(Command::Kv(op)).await? {
         Outcome::Flag(flag) => flag,
         Outcome::Refused(text) => {
             return Err(HttpError::internal(format!("raft apply failed: {text}")));

@@ -5,7 +5,7 @@ use super::cache::Encoded;
 use super::{Call, HttpError};
 use crate::agent::Shared;
 use crate::query::{Query, ReadOptions};
-use crate::store::{Answered, CacheNote};
+use crate::store::{Answered, CacheNote, Store};
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use lictor_state::View;
@@ -53,11 +53,12 @@ pub async fn run(
     options: &ReadOptions,
     read: &Read<'_>,
 ) -> Result<Reply, HttpError> {
-    if let Some(reply) = other_datacenter(shared, call) {
-        return Ok(reply);
-    }
+    let store = match store(shared, call) {
+        Ok(store) => store,
+        Err(error) => return Ok(failed(error)),
+    };
     let _counted = (options.index != 0).then(|| shared.metrics.query_blocks());
-    let answered = match shared.store.read(read.query, options).await {
+    let answered = match store.read(read.query, options).await {
         Ok(answered) => answered,
         // The headers of a list are there even where the list is not.
         Err(error) if read.names_consistency => return Ok(failed(error.into())),
@@ -170,8 +171,15 @@ pub fn foreign_datacenter(shared: &Shared, call: &Call) -> Option<String> {
     (!dc.is_empty() && dc != shared.datacenter.as_str()).then(|| dc.to_owned())
 }
 
-fn other_datacenter(shared: &Shared, call: &Call) -> Option<Reply> {
-    foreign_datacenter(shared, call).map(|_| failed(no_path()))
+/// The state of the datacenter that a request asks about.
+///
+/// # Errors
+/// Nobody knows a way to it.
+pub fn store(shared: &Shared, call: &Call) -> Result<Store, HttpError> {
+    match foreign_datacenter(shared, call) {
+        None => Ok(shared.store.clone()),
+        Some(datacenter) => shared.store.at(&datacenter).ok_or_else(no_path),
+    }
 }
 
 /// The error for a datacenter that nobody knows a way to.
@@ -204,7 +212,7 @@ pub fn body<T: Serialize + ?Sized>(shared: &Shared, call: &Call, value: &T) -> F
     Found::Body(encode(shared, call, value))
 }
 
-/// Refuses reads of other datacenters on endpoints without the headers of a list.
+/// Refuses requests about other datacenters, where they are answered for the own one alone.
 pub fn own_datacenter(shared: &Shared, call: &Call) -> Result<(), HttpError> {
     match foreign_datacenter(shared, call) {
         Some(_) => Err(no_path()),

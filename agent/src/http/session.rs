@@ -16,7 +16,7 @@ const LOCK_DELAY: GoDuration = GoDuration::from_secs(15);
 
 /// `PUT /v1/session/create`
 pub async fn create(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    read::own_datacenter(shared, call)?;
+    let store = read::store(shared, call)?;
     let body = call.document().await?;
     let r: SessionRequest = if body.is_empty() || body.trim_ascii() == b"null" {
         SessionRequest::default()
@@ -25,7 +25,7 @@ pub async fn create(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, Http
     };
     let session = prepare(shared, r)?;
     shared.metrics.count("session.apply");
-    match shared.store.create_session(session).await? {
+    match store.create_session(session).await? {
         Ok(id) => Ok(Reply::json(shared, call, &serde_json::json!({ "ID": id }))),
         Err(text) => Err(HttpError::internal(format!("apply failed: {text}"))),
     }
@@ -76,18 +76,22 @@ fn need_id(call: &Call) -> Result<Str, HttpError> {
 
 /// `PUT /v1/session/destroy/:id`
 pub async fn destroy(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    read::own_datacenter(shared, call)?;
+    let store = read::store(shared, call)?;
     let id = need_id(call)?;
     shared.metrics.count("session.apply");
-    shared.store.write(Command::SessionDestroy(id)).await?;
+    store.write(Command::SessionDestroy(id)).await?;
     Ok(Reply::json(shared, call, &true))
 }
 
 /// `PUT /v1/session/renew/:id`
 pub async fn renew(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    read::own_datacenter(shared, call)?;
+    let store = read::store(shared, call)?;
     let id = need_id(call)?;
-    match crate::leader::renew_session(shared, &id).await? {
+    let renewed = match store.upstream() {
+        Some(upstream) => upstream.renew_session(&id).await?,
+        None => crate::leader::renew_session(shared, &id).await?,
+    };
+    match renewed {
         Some(session) => Ok(Reply::json(shared, call, &[session])),
         None => Err(HttpError::not_found(format!("Session id '{id}' not found"))),
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 /// `GET /v1/status/leader`
 pub async fn leader(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    read::own_datacenter(shared, call)?;
-    Ok(Reply::json(shared, call, &shared.store.leader().await?))
+    let store = read::store(shared, call)?;
+    Ok(Reply::json(shared, call, &store.leader().await?))
 }
 
 /// `GET /v1/status/peers`
 pub async fn peers(shared: &Arc<Shared>, call: &mut Call) -> Result<Reply, HttpError> {
-    read::own_datacenter(shared, call)?;
-    Ok(Reply::json(shared, call, &shared.store.peers().await?))
+    let store = read::store(shared, call)?;
+    Ok(Reply::json(shared, call, &store.peers().await?))
 }

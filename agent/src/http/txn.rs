@@ -54,9 +54,9 @@ async fn body(call: &mut Call, limit: usize) -> Result<bytes::Bytes, HttpError> 
 }
 
 async fn write(shared: &Arc<Shared>, call: &Call, txn: Txn) -> Result<Reply, HttpError> {
-    read::own_datacenter(shared, call)?;
+    let store = read::store(shared, call)?;
     let (results, errors) = if txn.errors.is_empty() {
-        match shared.store.write(Command::Txn(txn.ops)).await? {
+        match store.write(Command::Txn(txn.ops)).await? {
             Outcome::Txn { results, errors } => (results, errors),
             Outcome::Refused(text) => return Err(HttpError::internal(text)),
             other => {
@@ -76,9 +76,9 @@ async fn reading(shared: &Arc<Shared>, call: &Call, txn: Txn) -> Result<Reply, H
     static KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
     static LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
     let options = read_options(call, &shared.live().wait, false)?;
-    read::own_datacenter(shared, call)?;
+    let store = read::store(shared, call)?;
     let (outcome, meta) = if txn.errors.is_empty() {
-        let read = shared.store.txn_read(&txn.ops, options.freshness);
+        let read = store.txn_read(&txn.ops, options.freshness);
         let (outcome, contact) = read.await?;
         (
             outcome,

@@ -10,7 +10,7 @@ use lictor_rpc_wire::message::{
     IndexedServiceList, IndexedServiceNodes, IndexedServices, NodeSpecificRequest, QueryMeta,
     ServiceName, ServiceSpecificRequest,
 };
-use lictor_state::{Command, Outcome, View};
+use lictor_state::{Command, Outcome, RequestId, View};
 use lictor_wire::rows::NodeServices;
 use lictor_wire::{DeregisterRequest, RegisterRequest, Str};
 use serde::Serialize;
@@ -33,24 +33,26 @@ pub(super) async fn call(call: &Call<'_>, method: &str) -> Option<Reply> {
 async fn register(call: &Call<'_>) -> Reply {
     let args: message::RegisterRequest = call.args()?;
     call.own_datacenter(&args.datacenter)?;
+    let number = args.write.request;
     let mut r = RegisterRequest::from(args);
     r.datacenter = call.shared.datacenter.clone();
     writes::registration(&mut r)?;
-    call.write(Command::Register(Box::new(r))).await
+    call.write(Command::Register(Box::new(r)), number).await
 }
 
 async fn deregister(call: &Call<'_>) -> Reply {
     let args: message::DeregisterRequest = call.args()?;
     call.own_datacenter(&args.datacenter)?;
+    let number = args.write.request;
     let mut r = DeregisterRequest::from(args);
     writes::deregistration(&mut r)?;
-    call.write(Command::Deregister(r)).await
+    call.write(Command::Deregister(r), number).await
 }
 
 impl Call<'_> {
     /// Writes what has no answer.
-    async fn write(&self, command: Command) -> Reply {
-        match self.shared.store.write(command).await {
+    async fn write(&self, command: Command, number: Option<RequestId>) -> Reply {
+        match self.shared.store.write_as(command, number).await {
             Ok(Outcome::Refused(text)) => Err(text),
             Ok(_) => empty(),
             Err(error) => Err(error.to_string()),

@@ -24,12 +24,13 @@ async fn apply(call: &Call<'_>) -> Reply {
     if args.dir_ent.key.is_empty() && args.op != "delete-tree" {
         return Err("Must provide key".to_owned());
     }
+    let number = args.write.request;
     let op = args.into_op()?;
     writes::key(op.verb, &op.key)?;
     call.shared.metrics.count("kvs.apply");
     // Consul's servers say false of what cannot fail.
     let can_fail = !matches!(op.verb, KvVerb::Set | KvVerb::Delete | KvVerb::DeleteTree);
-    let outcome = call.shared.store.write(Command::Kv(op)).await;
+    let outcome = call.shared.store.write_as(Command::Kv(op), number).await;
     match outcome.map_err(|e| e.to_string())? {
         Outcome::Refused(text) => Err(format!("raft apply failed: {text}")),
         outcome => reply(&(can_fail && outcome == Outcome::Flag(true))),

@@ -9,6 +9,7 @@ mod coordinate;
 mod health;
 mod internal;
 mod kv;
+mod limit;
 mod operator;
 mod read;
 mod serve;
@@ -21,6 +22,7 @@ mod txn;
 pub use serve::{Port, connection};
 
 use crate::agent::Shared;
+use crate::store::WriteError;
 use lictor_rpc_wire::{from_slice, to_vec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,6 +31,10 @@ use std::sync::Arc;
 
 /// The encoding of a reply, or the text of an error.
 type Reply = Result<Vec<u8>, String>;
+
+/// What methods say of another datacenter than ours. The call is passed on then, if anybody knows
+/// a way.
+const NO_PATH: &str = "No path to datacenter";
 
 /// A call that is being answered.
 struct Call<'a> {
@@ -47,7 +53,7 @@ impl Call<'_> {
         if named.is_empty() || *named == *self.shared.datacenter {
             Ok(())
         } else {
-            Err("No path to datacenter".to_owned())
+            Err(NO_PATH.to_owned())
         }
     }
 }
@@ -93,10 +99,22 @@ pub async fn call(shared: &Arc<Shared>, method: &str, args: &[u8], peer: IpAddr)
         )),
         _ => return Err(format!("rpc: can't find service {method}")),
     };
-    let reply = answered.unwrap_or_else(|| Err(format!("rpc: can't find method {method}")));
+    let mut reply = answered.unwrap_or_else(|| Err(format!("rpc: can't find method {method}")));
+    if reply.as_ref().is_err_and(|error| error == NO_PATH)
+        && let Some(abroad) = shared.store.abroad()
+        && let Some(answered) = Box::pin(abroad.forward(method, args)).await
+    {
+        reply = answered;
+    }
     if let Err(error) = &reply {
         shared.metrics.count("rpc.request_error");
         tracing::debug!(target: "agent.server.rpc", method, from = %peer, error, "request failed");
     }
-    reply
+    match reply {
+        // Nothing was done; these are the words after which every client asks another server.
+        Err(error) if error == WriteError::Stopped.to_string() => {
+            Err(WriteError::NoLeader.to_string())
+        }
+        reply => reply,
+    }
 }

@@ -1,7 +1,9 @@
 //! Connections of Consul's RPC to this server.
 
+use super::limit::RequestLimits;
 use crate::agent::Shared;
 use bytes::Bytes;
+use lictor_config::Config;
 use lictor_rpc::{
     BoxFuture, Memory, ServeOptions, Service, first_byte, serve_multiplexed, serve_plain,
 };
@@ -14,10 +16,29 @@ use tokio::sync::watch;
 #[derive(Debug, Default)]
 pub struct Port {
     memory: Memory,
+    limits: RequestLimits,
     connections: watch::Sender<usize>,
 }
 
 impl Port {
+    /// Takes over a configuration.
+    pub fn configure(&self, config: &Config) {
+        self.limits.set(config);
+    }
+
+    /// Counts a call; an error is what its caller is told.
+    fn admit(&self, shared: &Shared, method: &str, args: &[u8]) -> Result<(), String> {
+        let Err(over) = self.limits.admit(method, args, shared.store.is_leader()) else {
+            return Ok(());
+        };
+        shared.metrics.count("rpc.rate_limit.exceeded");
+        tracing::debug!(target: "agent.server.rpc-rate-limit", rpc = method, limit_type = over.kind, limit_enforced = over.enforced, "RPC exceeded allowed rate limit");
+        match over.enforced {
+            true => Err(over.text.to_owned()),
+            false => Ok(()),
+        }
+    }
+
     /// Returns when no connection is open. Those that are end by themselves when the agent ends
     /// and what they asked for is answered.
     pub async fn drained(&self) {
@@ -49,7 +70,10 @@ impl Service for Methods {
         peer: SocketAddr,
     ) -> BoxFuture<Result<Vec<u8>, String>> {
         let shared = self.0.clone();
-        Box::pin(async move { super::call(&shared, &method, &args, peer.ip()).await })
+        Box::pin(async move {
+            shared.rpc.admit(&shared, &method, &args)?;
+            super::call(&shared, &method, &args, peer.ip()).await
+        })
     }
 }
 

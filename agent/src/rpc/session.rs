@@ -26,13 +26,17 @@ pub(super) async fn call(call: &Call<'_>, method: &str) -> Option<Reply> {
 async fn apply(call: &Call<'_>) -> Reply {
     let args: SessionRequest = call.args()?;
     call.own_datacenter(&args.datacenter)?;
+    let number = args.write.request;
     let (command, id) = match args.op.as_str() {
         "create" => {
             let mut session = Session::try_from(args.session)?;
-            session.id = crate::random::uuid();
+            // A numbered request names the session, so that its second copy names the same.
+            if number.is_none() || writes::check_uuid(&session.id).is_err() {
+                session.id = crate::random::uuid();
+            }
             writes::session(&session, call.shared.live().session_ttl_min)?;
             call.shared.metrics.count("session.apply");
-            let created = call.shared.store.create_session(session).await;
+            let created = call.shared.store.create_session_as(session, number).await;
             return match created.map_err(|e| e.to_string())? {
                 Ok(id) => reply(&id),
                 Err(text) => Err(format!("apply failed: {text}")),
@@ -43,7 +47,7 @@ async fn apply(call: &Call<'_>) -> Reply {
         other => return Err(format!("Invalid session operation {other}")),
     };
     call.shared.metrics.count("session.apply");
-    let outcome = call.shared.store.write(command).await;
+    let outcome = call.shared.store.write_as(command, number).await;
     match outcome.map_err(|e| e.to_string())? {
         Outcome::Refused(text) => Err(format!("apply failed: {text}")),
         _ => reply(&id),

@@ -51,7 +51,8 @@ async fn apply(call: &Call<'_>) -> Reply {
         Ok(ops) => ops,
         Err(errors) => return reply(&TxnResponse::of(&[], &errors)),
     };
-    let outcome = call.shared.store.write(Command::Txn(ops)).await;
+    let store = &call.shared.store;
+    let outcome = store.write_as(Command::Txn(ops), args.write.request).await;
     match outcome.map_err(|e| e.to_string())? {
         Outcome::Txn { results, errors } => reply(&TxnResponse::of(&results, &errors)),
         Outcome::Refused(text) => Err(text),

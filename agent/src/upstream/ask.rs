@@ -40,8 +40,8 @@ fn call<T: Serialize>(method: &'static str, args: &T) -> Request {
     Ok((method, to_vec(args).map_err(broken)?))
 }
 
-/// The call that answers a query.
-pub(super) fn request(query: &Query, datacenter: &str, ask: &Ask) -> Request {
+/// The call that answers a query about this datacenter; `home` is where who asks is.
+pub(super) fn request(query: &Query, datacenter: &str, home: &str, ask: &Ask) -> Request {
     let narrow = &query.narrow;
     let dc = || Str::from(datacenter);
     let options = || options(ask, &narrow.filter);
@@ -55,7 +55,7 @@ pub(super) fn request(query: &Query, datacenter: &str, ask: &Ask) -> Request {
         })
     };
     let source = || QuerySource {
-        datacenter: dc(),
+        datacenter: home.into(),
         node: narrow.near.clone(),
         ..QuerySource::default()
     };

@@ -5,6 +5,7 @@
 //! blocking queries of one agent share a call (the module `flights`), and `?cached` reads an
 //! answer that a blocking query in the background keeps fresh (the module `cache`).
 
+mod abroad;
 mod ask;
 mod cache;
 mod flights;
@@ -14,11 +15,13 @@ mod tell;
 use crate::agent::Shared;
 use crate::gossip::keys::{KeyOperation, KeyringAnswer};
 use crate::query::{Freshness, Query, ReadOptions};
+use crate::requests::{Requests, Ticket};
 use crate::store::{Answered, Contact, TxnRead, WriteError};
 use bytes::Bytes;
 use cache::Cache;
 use flights::{Flight, Flights, Key};
 use lictor_config::Config;
+use lictor_rpc::PortTls;
 use lictor_rpc_wire::message::{
     self, DcRequest, QueryOptions, SessionRequest, SessionSpecificRequest, TxnReadRequest,
     TxnReadResponse,
@@ -32,7 +35,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
+
+pub use abroad::Abroad;
 
 /// What may be done with a call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub enum Kind {
     Read,
     /// It may be sent again only where it certainly did nothing.
     Write,
+    /// It carries a number by which the servers know a second copy: it may be sent again.
+    Once,
 }
 
 /// Who answers calls: the servers of the own datacenter.
@@ -56,6 +63,22 @@ pub trait Servers: Send + Sync + 'static {
         wait: Duration,
     ) -> Result<Bytes, WriteError>;
 
+    /// Calls a method that waits for a change. `args` gives its arguments for the time that is
+    /// left of `wait`.
+    async fn wait(
+        &self,
+        method: &'static str,
+        args: &(dyn Fn(Duration) -> Vec<u8> + Send + Sync),
+        wait: Duration,
+    ) -> Result<Bytes, WriteError> {
+        self.call(method, args(wait), Kind::Read, wait).await
+    }
+
+    /// Whether every server knows the second copy of a request by its number.
+    fn remember(&self) -> bool {
+        false
+    }
+
     /// Takes over another configuration.
     fn configure(&self, _: &Config) {}
 
@@ -68,26 +91,36 @@ pub trait Servers: Send + Sync + 'static {
     async fn follow(&self, _: Arc<Shared>) {}
 }
 
-/// The servers, as a client agent uses them.
+/// The servers, as a client agent uses them; and as a server uses those of another datacenter.
 pub struct Upstream {
     inner: Arc<Inner>,
+    /// The datacenter that is asked about.
+    datacenter: Str,
 }
 
 struct Inner {
     servers: Arc<dyn Servers>,
-    datacenter: Str,
+    /// The own datacenter.
+    home: Str,
     flights: Arc<Flights>,
     cache: Cache,
     epochs: AtomicU64,
+    requests: Arc<Requests>,
 }
 
 impl Clone for Upstream {
     fn clone(&self) -> Upstream {
         Upstream {
             inner: self.inner.clone(),
+            datacenter: self.datacenter.clone(),
         }
     }
 }
+
+/// A server that answers without news so long before the time is over has ended.
+const EARLY: Duration = Duration::from_secs(1);
+/// How often that is made up for in one read.
+const TRIES: u32 = 16;
 
 /// How one call reads.
 #[derive(Clone, Copy, Debug)]
@@ -105,19 +138,30 @@ impl Upstream {
         Upstream {
             inner: Arc::new(Inner {
                 servers,
-                datacenter,
+                home: datacenter.clone(),
                 flights: Arc::default(),
                 cache: Cache::default(),
                 // Apart from those of replicated state, which count up from zero.
                 epochs: AtomicU64::new(1 << 48),
+                requests: Requests::new(),
             }),
+            datacenter,
+        }
+    }
+
+    /// The same servers, asked about another datacenter.
+    #[must_use]
+    pub fn at(&self, datacenter: &str) -> Upstream {
+        Upstream {
+            datacenter: datacenter.into(),
+            ..self.clone()
         }
     }
 
     /// The servers that gossip knows, asked as this configuration says.
-    pub fn routed(config: &Config) -> Upstream {
-        let servers = Arc::new(servers::Routed::of(config));
-        Upstream::new(servers, Str::from(config.datacenter.as_str()))
+    pub fn routed(config: &Config, tls: Arc<PortTls>) -> Upstream {
+        let servers = Arc::new(servers::Routed::of(config, tls));
+        Upstream::new(servers, config.datacenter.as_str().into())
     }
 
     /// Takes over another configuration.
@@ -132,6 +176,14 @@ impl Upstream {
 
     /// Reads, as [`crate::store::Store::read`] promises.
     pub async fn read(&self, query: &Query, options: &ReadOptions) -> Result<Answered, WriteError> {
+        if query.datacenter.is_empty() && self.datacenter != self.inner.home {
+            // What is kept and shared is told apart by it.
+            let query = Query {
+                datacenter: self.datacenter.clone(),
+                ..query.clone()
+            };
+            return Box::pin(self.read(&query, options)).await;
+        }
         if options.cached && cache::holds(&query.what) {
             return self.inner.cache.read(self, query, options).await;
         }
@@ -155,6 +207,7 @@ impl Upstream {
         let begun = Instant::now();
         let deadline = begun + options.wait;
         let mut wait = options.asked;
+        let mut early = 0;
         loop {
             let (flight, own) = self.join(query, options.index, wait, options.freshness, None);
             let answered = tokio::select! {
@@ -164,6 +217,13 @@ impl Upstream {
             };
             let left = deadline.saturating_duration_since(Instant::now());
             let news = answered.index > options.index;
+            if own && !news && left > EARLY && answered.index == options.index && early < TRIES {
+                // A server that ends answers all who wait. Another one goes on for it.
+                early += 1;
+                sleep(EARLY / 10).await;
+                wait = left;
+                continue;
+            }
             if own || (news && options.freshness == Freshness::Stale) {
                 return Ok(answered);
             }
@@ -208,8 +268,18 @@ impl Upstream {
     /// One call, and its rows as a view.
     async fn fetch(&self, query: &Query, ask: &Ask) -> Result<Answered, WriteError> {
         let dc = self.datacenter_of(query);
-        let (method, args) = ask::request(query, dc, ask)?;
-        let reply = self.call_bytes(method, args, Kind::Read, ask.wait).await?;
+        let home = &self.inner.home;
+        let (method, args) = ask::request(query, dc, home, ask)?;
+        let reply = if ask.index == 0 {
+            self.call_bytes(method, args, Kind::Read, ask.wait).await?
+        } else {
+            // Another server that takes over waits for what is left.
+            let again = |wait| {
+                let ask = Ask { wait, ..*ask };
+                ask::request(query, dc, home, &ask).map_or_else(|_| args.clone(), |(_, args)| args)
+            };
+            self.inner.servers.wait(method, &again, ask.wait).await?
+        };
         let (part, meta) = ask::rows(query, &reply).map_err(broken)?;
         Ok(self.answered(part, &meta, ask.freshness))
     }
@@ -228,7 +298,7 @@ impl Upstream {
 
     fn datacenter_of<'a>(&'a self, query: &'a Query) -> &'a str {
         if query.datacenter.is_empty() {
-            &self.inner.datacenter
+            &self.datacenter
         } else {
             &query.datacenter
         }
@@ -256,6 +326,32 @@ impl Upstream {
         from_slice(&reply).map_err(broken)
     }
 
+    /// A number for a write, where the servers make something of it.
+    fn ticket(&self) -> Option<Ticket> {
+        self.inner
+            .servers
+            .remember()
+            .then(|| self.inner.requests.begin())
+    }
+
+    /// Calls a method that writes. `number` is where the number of the request belongs.
+    async fn tell<A: Serialize, R: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        mut args: A,
+        number: impl FnOnce(&mut A) -> &mut message::WriteRequest,
+    ) -> Result<R, WriteError> {
+        // It is over when the answer is here.
+        let ticket = self.ticket();
+        number(&mut args).request = ticket.as_ref().map(Ticket::id);
+        let kind = if ticket.is_some() {
+            Kind::Once
+        } else {
+            Kind::Write
+        };
+        self.call(method, &args, kind).await
+    }
+
     /// Writes. What the servers refuse is an error, in their words.
     pub async fn write(&self, command: Command) -> Result<Outcome, WriteError> {
         tell::write(self, command).await
@@ -263,19 +359,23 @@ impl Upstream {
 
     /// Makes a session and returns its id, which the servers choose.
     pub async fn create_session(&self, session: &Session) -> Result<Str, WriteError> {
-        let mut request = SessionRequest::create(&self.inner.datacenter, session);
+        let mut request = SessionRequest::create(&self.datacenter, session);
         if self.inner.servers.oldest().is_some_and(|v| v < (1, 7)) {
             request.session = request.session.for_servers_before_1_7();
         }
-        self.call("Session.Apply", &request, Kind::Write).await
+        if self.inner.servers.remember() {
+            // A second copy must make the same session.
+            request.session.id = session.id.clone();
+        }
+        self.tell("Session.Apply", request, |r| &mut r.write).await
     }
 
     /// Gives a session its full time again; nothing where there is none of that id.
     pub async fn renew_session(&self, id: &str) -> Result<Option<Arc<Session>>, WriteError> {
-        let request =
-            SessionSpecificRequest::of(&self.inner.datacenter, id, QueryOptions::default());
+        let request = SessionSpecificRequest::of(&self.datacenter, id, QueryOptions::default());
+        // Twice renewed is renewed.
         let reply: message::IndexedSessions =
-            self.call("Session.Renew", &request, Kind::Write).await?;
+            self.call("Session.Renew", &request, Kind::Read).await?;
         match reply.sessions.into_iter().next() {
             Some(row) => Session::try_from(row)
                 .map(|s| Some(Arc::new(s)))
@@ -291,7 +391,7 @@ impl Upstream {
         freshness: Freshness,
     ) -> Result<(TxnRead, Contact), WriteError> {
         let request = TxnReadRequest {
-            datacenter: self.inner.datacenter.clone(),
+            datacenter: self.datacenter.clone(),
             ops: ops.iter().map(message::TxnOp::from).collect(),
             options: ask::options(&Ask::now(freshness), &Str::new()),
         };
@@ -307,10 +407,8 @@ impl Upstream {
 
     /// Tells where a node is. The servers write it some seconds later.
     pub async fn update_coordinate(&self, update: &CoordinateUpdate) -> Result<(), WriteError> {
-        let request = message::CoordinateUpdateRequest::of(&self.inner.datacenter, update);
-        let _: message::Empty = self
-            .call("Coordinate.Update", &request, Kind::Write)
-            .await?;
+        let request = message::CoordinateUpdateRequest::of(&self.datacenter, update);
+        let _: message::Empty = self.call("Coordinate.Update", &request, Kind::Read).await?;
         Ok(())
     }
 
@@ -346,7 +444,7 @@ impl Upstream {
     /// Has the servers send a user event through gossip. `payload` is its body as gossip has it.
     pub async fn fire_event(&self, name: &str, payload: Vec<u8>) -> Result<(), WriteError> {
         let request = message::EventFireRequest {
-            datacenter: self.inner.datacenter.clone(),
+            datacenter: self.datacenter.clone(),
             name: name.into(),
             payload: lictor_rpc_wire::Bytes(payload.into()),
             options: QueryOptions {
@@ -377,7 +475,7 @@ impl Upstream {
         let request = message::KeyringRequest {
             operation: word.into(),
             key: key.into(),
-            datacenter: self.inner.datacenter.clone(),
+            datacenter: self.datacenter.clone(),
             relay_factor,
             local_only,
             ..message::KeyringRequest::default()
@@ -404,7 +502,7 @@ impl Upstream {
 
     fn any_server(&self) -> DcRequest {
         DcRequest {
-            datacenter: self.inner.datacenter.clone(),
+            datacenter: self.datacenter.clone(),
             ..DcRequest::default()
         }
     }

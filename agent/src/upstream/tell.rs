@@ -1,6 +1,6 @@
 //! Commands as calls.
 
-use super::{Kind, Upstream};
+use super::Upstream;
 use crate::store::WriteError;
 use lictor_rpc_wire::message::{self, DeregisterRequest, Empty, KvsRequest, SessionRequest};
 use lictor_state::{Command, KvOp, KvVerb, Outcome};
@@ -51,13 +51,15 @@ async fn single(to: &Upstream, command: Command) -> Result<Outcome, WriteError> 
         Command::Deregister(mut request) => {
             fill(&mut request.datacenter, to);
             let request = DeregisterRequest::from(&request);
-            let _: Empty = to.call("Catalog.Deregister", &request, Kind::Write).await?;
+            let _: Empty = to
+                .tell("Catalog.Deregister", request, |r| &mut r.write)
+                .await?;
             Ok(Outcome::Done)
         }
         Command::Kv(op) => kv(to, &op).await,
         Command::SessionDestroy(id) => {
-            let request = SessionRequest::destroy(&to.inner.datacenter, &id);
-            let _: Str = to.call("Session.Apply", &request, Kind::Write).await?;
+            let request = SessionRequest::destroy(&to.datacenter, &id);
+            let _: Str = to.tell("Session.Apply", request, |r| &mut r.write).await?;
             Ok(Outcome::Done)
         }
         Command::SessionCreate(session) => {
@@ -72,11 +74,12 @@ async fn single(to: &Upstream, command: Command) -> Result<Outcome, WriteError> 
         }
         Command::Txn(ops) => {
             let request = message::TxnRequest {
-                datacenter: to.inner.datacenter.clone(),
+                datacenter: to.datacenter.clone(),
                 ops: ops.iter().map(message::TxnOp::from).collect(),
                 write: message::WriteRequest::default(),
             };
-            let reply: message::TxnResponse = to.call("Txn.Apply", &request, Kind::Write).await?;
+            let reply: message::TxnResponse =
+                to.tell("Txn.Apply", request, |r| &mut r.write).await?;
             Ok(reply.into_outcome())
         }
         other => Err(WriteError::Rpc(format!(
@@ -91,20 +94,22 @@ async fn single(to: &Upstream, command: Command) -> Result<Outcome, WriteError> 
 
 fn fill(datacenter: &mut Str, to: &Upstream) {
     if datacenter.is_empty() {
-        *datacenter = to.inner.datacenter.clone();
+        *datacenter = to.datacenter.clone();
     }
 }
 
 async fn register(to: &Upstream, request: &RegisterRequest) -> Result<Outcome, WriteError> {
     let mut request = message::RegisterRequest::from(request);
     fill(&mut request.datacenter, to);
-    let _: Empty = to.call("Catalog.Register", &request, Kind::Write).await?;
+    let _: Empty = to
+        .tell("Catalog.Register", request, |r| &mut r.write)
+        .await?;
     Ok(Outcome::Done)
 }
 
 async fn kv(to: &Upstream, op: &KvOp) -> Result<Outcome, WriteError> {
-    let request = KvsRequest::of(&to.inner.datacenter, op);
-    let flag: bool = to.call("KVS.Apply", &request, Kind::Write).await?;
+    let request = KvsRequest::of(&to.datacenter, op);
+    let flag: bool = to.tell("KVS.Apply", request, |r| &mut r.write).await?;
     Ok(match op.verb {
         // Servers answer false to these, whatever they did.
         KvVerb::Set | KvVerb::Delete | KvVerb::DeleteTree => Outcome::Done,

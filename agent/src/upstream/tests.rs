@@ -12,6 +12,63 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use tokio::sync::watch;
 
+/// The first answers at once, without news, as a server does that ends; the next one waits.
+#[derive(Default)]
+struct Ending(Mutex<Vec<Duration>>);
+
+#[async_trait::async_trait]
+impl Servers for Ending {
+    async fn call(
+        &self,
+        _: &'static str,
+        args: Vec<u8>,
+        _: Kind,
+        _: Duration,
+    ) -> Result<Bytes, WriteError> {
+        let request: KeyRequest = from_slice(&args).unwrap();
+        let wait = Duration::from_nanos(request.options.max_query_time as u64);
+        let first = {
+            let mut asked = self.0.lock().unwrap();
+            asked.push(wait);
+            asked.len() == 1
+        };
+        if first {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        } else {
+            tokio::time::sleep(wait).await;
+        }
+        let meta = QueryMeta {
+            index: request.options.min_query_index,
+            known_leader: true,
+            ..QueryMeta::default()
+        };
+        let entries = Vec::new();
+        Ok(to_vec(&IndexedDirEntries { entries, meta }).unwrap().into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_a_server_ends_early_goes_on_for_the_time_that_is_left() {
+    let servers = Arc::new(Ending::default());
+    let upstream = Upstream::new(servers.clone(), "dc1".into());
+    let wait = Duration::from_secs(60);
+    let options = ReadOptions {
+        index: 5,
+        wait,
+        asked: wait,
+        ..ReadOptions::now(Freshness::Default)
+    };
+    let query = Query::from(What::Key { key: "k".into() });
+    let begun = Instant::now();
+    let answered = upstream.read(&query, &options).await.unwrap();
+    let took = begun.elapsed();
+    assert_eq!(answered.index, 5);
+    assert!(took >= wait - EARLY && took <= wait + EARLY, "{took:?}");
+    let asked = servers.0.lock().unwrap();
+    let waits: Vec<u64> = asked.iter().map(Duration::as_secs).collect();
+    assert_eq!(waits[..2], [60, 39], "{asked:?}");
+}
+
 /// Servers with one key, whose value is its index.
 struct OneKey {
     index: watch::Sender<u64>,
@@ -504,7 +561,7 @@ fn conditions_travel_with_the_query() {
         wait: Duration::from_secs(30),
         freshness: Freshness::Stale,
     };
-    let (method, args) = ask::request(&query, "dc2", &ask).unwrap();
+    let (method, args) = ask::request(&query, "dc2", "dc1", &ask).unwrap();
     let r: ServiceSpecificRequest = from_slice(&args).unwrap();
     assert_eq!(method, "Health.ServiceNodes");
     assert_eq!(
@@ -518,7 +575,8 @@ fn conditions_travel_with_the_query() {
     assert_eq!(r.node_meta_filters.unwrap().get("rack").unwrap(), "1");
     assert_eq!(
         (r.source.node.as_str(), r.source.datacenter.as_str()),
-        ("n2", "dc2")
+        // It is from here that distances count.
+        ("n2", "dc1")
     );
     assert_eq!(r.options.filter, "Service.Port == 80");
     assert_eq!(
@@ -528,7 +586,7 @@ fn conditions_travel_with_the_query() {
     assert!(r.options.allow_stale && !r.options.require_consistent);
     // Without tags none is to be looked at.
     query.narrow.tags.clear();
-    let (_, args) = ask::request(&query, "dc2", &ask).unwrap();
+    let (_, args) = ask::request(&query, "dc2", "dc1", &ask).unwrap();
     let r: ServiceSpecificRequest = from_slice(&args).unwrap();
     assert!(!r.tag_filter);
     // It waits for what it shows.

@@ -13,6 +13,7 @@ mod kills;
 mod leaving;
 mod locks;
 mod network;
+mod once;
 mod partitions;
 mod rolling;
 mod rules;

@@ -10,4 +10,6 @@ mod fence;
 mod gossip;
 mod hostile;
 mod lifecycle;
+mod tls;
+mod wan;
 mod watchers;

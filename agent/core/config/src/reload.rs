@@ -259,9 +259,11 @@ mod tests {
             "ports.serf_wan" | "ports.sidecar_min_port" => return None,
             "tls.https.cert_file"
             | "tls.https.key_file"
+            | "tls.internal_rpc.cert_file"
+            | "tls.internal_rpc.key_file"
             | "tls.defaults.cert_file"
             | "tls.defaults.key_file" => return None,
-            "tls.https.verify_incoming" | "tls.defaults.verify_incoming" => return None,
+            p if p.starts_with("tls.") && p.contains(".verify_") => return None,
             p if p.ends_with("tls_min_version") => "\"TLSv1_3\"",
             p if p.ends_with("allowed_cidrs") || p.ends_with("write_http_from") => {
                 "[\"10.0.0.0/8\"]"

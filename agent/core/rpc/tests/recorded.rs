@@ -280,6 +280,7 @@ fn rows() {
             skip_node_update: true,
             write: WriteRequest {
                 token: "secret".into(),
+                request: None,
             },
             ..RegisterRequest::default()
         },

@@ -1,6 +1,7 @@
 //! Everything that changes the replicated state.
 
 use crate::autopilot::AutopilotChange;
+use crate::once::RequestId;
 use crate::txn::{TxnError, TxnOp, TxnResult};
 use lictor_wire::{Coordinate, DeregisterRequest, RegisterRequest, Session, Str};
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,12 @@ use std::sync::Arc;
 
 /// The newest format of encoded entries, and the newest that is read. Raised with a command that an
 /// older binary could not read.
-pub const FORMAT: u8 = 1;
+///
+/// | format | new in it |
+/// | --- | --- |
+/// | 1 | |
+/// | 2 | [`Command::Once`] |
+pub const FORMAT: u8 = 2;
 /// What every release reads.
 pub const OLDEST_FORMAT: u8 = 1;
 
@@ -45,6 +51,9 @@ pub enum Command {
     Txn(Vec<TxnOp>),
     /// A configuration of autopilot.
     Autopilot(Box<AutopilotChange>),
+    /// A request that may come twice, and is carried out once: a copy gets the outcome of the
+    /// first.
+    Once(RequestId, Box<Command>),
 }
 
 /// A change of one key, or of a prefix.
@@ -151,6 +160,7 @@ impl Command {
             | Command::Txn(_)
             | Command::Autopilot(_) => 1,
             Command::Batch(all) => all.iter().map(Command::format).fold(1, u8::max),
+            Command::Once(_, command) => command.format().max(2),
         }
     }
 }
@@ -201,7 +211,13 @@ pub enum DecodeError {
 
 impl std::fmt::Display for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.command {
+        self.command.fmt(f)
+    }
+}
+
+impl std::fmt::Display for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
             Command::Register(r) => write!(f, "register {}", r.node),
             Command::Deregister(r) => write!(f, "deregister {}", r.node),
             Command::Kv(op) => write!(f, "kv {:?} {}", op.verb, op.key),
@@ -212,6 +228,7 @@ impl std::fmt::Display for Entry {
             Command::Batch(all) => write!(f, "batch of {}", all.len()),
             Command::Txn(ops) => write!(f, "transaction of {}", ops.len()),
             Command::Autopilot(_) => f.write_str("configuration of autopilot"),
+            Command::Once(_, command) => command.fmt(f),
         }
     }
 }
@@ -271,6 +288,17 @@ mod tests {
             (
                 Command::ReapTombstones(9),
                 "[01][82][a2]at[05][a7]command[81][ae]ReapTombstones[09]",
+            ),
+            (
+                Command::Once(
+                    RequestId {
+                        origin: 3,
+                        number: 2,
+                        floor: 1,
+                    },
+                    Box::new(Command::SessionDestroy("s".into())),
+                ),
+                "[02][82][a2]at[05][a7]command[81][a4]Once[92][93][03][02][01][81][ae]SessionDestroy[a1]s",
             ),
         ] {
             let bytes = Entry { at: 5, command }.encode();

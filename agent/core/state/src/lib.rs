@@ -11,6 +11,7 @@
 mod apply;
 mod autopilot;
 mod command;
+mod once;
 mod part;
 mod snapshot;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use command::{
     Command, CoordinateUpdate, DecodeError, Entry, FORMAT as COMMAND_FORMAT, KvOp, KvVerb,
     OLDEST_FORMAT as OLDEST_COMMAND_FORMAT, Outcome,
 };
+pub use once::RequestId;
 pub use part::Part;
 pub use snapshot::{
     FORMAT as SNAPSHOT_FORMAT, SnapshotError, read as read_snapshot, write as write_snapshot,

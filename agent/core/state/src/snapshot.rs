@@ -5,14 +5,17 @@
 //! version may add fields, and reads what an older one wrote.
 
 use crate::autopilot::AutopilotConfig;
+use crate::command::Outcome;
+use crate::once::Origin;
 use crate::view::{TableIndexes, View, fold};
 use lictor_wire::{Coordinate, HealthCheck, KvEntry, Node, NodeService, Session, Str};
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-/// The format of snapshots. Raised when an older binary could not read them.
-pub const FORMAT: u16 = 1;
+/// The newest format of snapshots. Raised when an older binary could not read them. Format 2 has
+/// the requests of which a copy may come; a state without such is written in format 1.
+pub const FORMAT: u16 = 2;
 
 const MAGIC: &[u8; 8] = b"LICTORSN";
 
@@ -60,6 +63,8 @@ const COORDINATES: u8 = 9;
 const NAMES: u8 = 10;
 const NODE_INDEXES: u8 = 11;
 const VIRTUAL_IPS: u8 = 12;
+const ORIGINS: u8 = 13;
+const ANSWERED: u8 = 14;
 const END: u8 = 255;
 
 // A field that an older version did not write counts as zero.
@@ -128,7 +133,8 @@ impl<W: Write> Sink<'_, W> {
 /// Writes a view.
 pub fn write<W: Write>(view: &View, out: &mut W) -> Result<(), SnapshotError> {
     out.write_all(MAGIC)?;
-    out.write_all(&FORMAT.to_le_bytes())?;
+    let format = if view.origins.is_empty() { 1 } else { FORMAT };
+    out.write_all(&format.to_le_bytes())?;
     let mut sink = Sink {
         out,
         row: Vec::new(),
@@ -168,6 +174,16 @@ pub fn write<W: Write>(view: &View, out: &mut W) -> Result<(), SnapshotError> {
     )?;
     sink.section(NODE_INDEXES, view.node_index.len(), view.node_index.iter())?;
     sink.section(VIRTUAL_IPS, view.virtual_ips.len(), view.virtual_ips.iter())?;
+    if format > 1 {
+        sink.section(
+            ORIGINS,
+            view.origins.len(),
+            view.origins.iter().map(|(id, o)| (id, o.at, o.floor)),
+        )?;
+        let answers = view.answered.iter();
+        let rows = answers.map(|((origin, number), outcome)| (origin, number, outcome));
+        sink.section(ANSWERED, view.answered.len(), rows)?;
+    }
     sink.section(END, 0, std::iter::empty::<u8>())
 }
 
@@ -234,7 +250,7 @@ pub fn read<R: Read>(input: &mut R, epoch: u64) -> Result<View, SnapshotError> {
         return Err(SnapshotError::Magic);
     }
     let found = u16::from_le_bytes(source.bytes()?);
-    if found != FORMAT {
+    if !(1..=FORMAT).contains(&found) {
         return Err(SnapshotError::Format { found });
     }
     let mut view = View {
@@ -290,6 +306,16 @@ pub fn read<R: Read>(input: &mut R, epoch: u64) -> Result<View, SnapshotError> {
             })?,
             VIRTUAL_IPS => source.rows(count, |(name, number): (Str, u32)| {
                 v.virtual_ips.insert(name, number);
+            })?,
+            ORIGINS => source.rows(count, |(id, at, floor): (u64, u64, u64)| {
+                let kept = 0;
+                v.origins.insert(id, Origin { at, floor, kept });
+            })?,
+            ANSWERED => source.rows(count, |(origin, number, row): (u64, u64, Outcome)| {
+                if let Some(origin) = v.origins.get_mut(&origin) {
+                    origin.kept += 1;
+                }
+                v.answered.insert((origin, number), row);
             })?,
             END => {
                 source.rows(count, |_: u8| {})?;

@@ -5,6 +5,8 @@
 //! cost more than their contents.
 
 use crate::autopilot::AutopilotConfig;
+use crate::command::Outcome;
+use crate::once::Origin;
 use crate::part::PartFacts;
 use imbl::{OrdMap, OrdSet};
 use lictor_wire::rows::{CheckServiceNode, CoordinateRow, NodeServices, ServiceNode};
@@ -103,6 +105,10 @@ pub struct View {
     /// Set where this is not the whole state.
     pub(crate) part: Option<Arc<PartFacts>>,
     pub(crate) autopilot: Option<Arc<AutopilotConfig>>,
+    /// The agents whose requests are told apart from copies.
+    pub(crate) origins: OrdMap<u64, Origin>,
+    /// (origin, number): what became of requests of which a copy may come.
+    pub(crate) answered: OrdMap<(u64, u64), Outcome>,
 }
 
 /// The entries of a three-part set that begin with these two parts.

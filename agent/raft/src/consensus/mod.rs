@@ -25,7 +25,7 @@ use openraft::{ChangeMembers, LinearizerOption, Raft, RaftMetrics, ReadPolicy};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch as channel;
 use tokio::time::Instant;
@@ -130,6 +130,8 @@ struct Inner {
     leads: AtomicBool,
     /// The newest format of commands that all servers read.
     readable: AtomicU8,
+    /// Looks what that is now.
+    look: OnceLock<Look>,
     stopped: AtomicBool,
     received: AtomicU64,
     acknowledged: Arc<Acknowledged>,
@@ -141,6 +143,9 @@ struct Inner {
     leadership: channel::Sender<Leadership>,
     fatal: channel::Receiver<Option<Arc<str>>>,
 }
+
+/// Gives the newest format of commands that all servers read.
+type Look = Box<dyn Fn() -> u8 + Send + Sync>;
 
 impl Consensus {
     /// Starts a server that has no way to others.
@@ -245,6 +250,7 @@ impl Consensus {
             changing: AtomicU64::new(0),
             leads: AtomicBool::new(false),
             readable: AtomicU8::new(OLDEST_COMMAND_FORMAT),
+            look: OnceLock::new(),
             stopped: AtomicBool::new(false),
             received: AtomicU64::new(0),
             acknowledged,
@@ -326,6 +332,22 @@ impl Consensus {
         self.inner.readable.load(Ordering::Acquire)
     }
 
+    /// Where to look when a command needs a newer format than was known to be read. Only the first
+    /// call counts.
+    pub fn learn_readable(&self, look: Box<dyn Fn() -> u8 + Send + Sync>) {
+        self.inner.look.set(look).ok();
+    }
+
+    /// Whether all servers read this format.
+    pub fn reads(&self, format: u8) -> bool {
+        if self.readable() < format
+            && let Some(look) = self.inner.look.get()
+        {
+            self.set_readable(look());
+        }
+        self.readable() >= format
+    }
+
     /// Proposes an entry and waits until it is applied here.
     ///
     /// Dropping the future does not take the proposal back.
@@ -339,8 +361,9 @@ impl Consensus {
             return Err(ProposeError::Stopped);
         }
         let entry = entry.into();
-        let (needs, readable) = (entry.command.format(), self.readable());
-        if needs > readable {
+        let needs = entry.command.format();
+        if !self.reads(needs) {
+            let readable = self.readable();
             return Err(ProposeError::TooNew { needs, readable });
         }
         let started = Instant::now();
@@ -387,6 +410,11 @@ impl Consensus {
             Err(WaitError::Timeout(..)) => Err(ReadError::Behind),
             Err(_) => Err(ReadError::Stopped),
         }
+    }
+
+    /// Whether this server is the only voter, so that it leads as long as it is there.
+    pub fn is_sole(&self) -> bool {
+        self.inner.sole.load(Ordering::Acquire)
     }
 
     /// Whether this server leads, and has applied all that was committed before it did.

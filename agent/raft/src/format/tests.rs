@@ -60,6 +60,16 @@ fn command() -> LogEntry {
     )
 }
 
+/// A command of the second format.
+fn numbered() -> LogEntry {
+    let Entry { at, command } = entry();
+    let command = Command::Once((1 << 60, 9, 8).into(), Box::new(command));
+    LogEntry::new(
+        log_id(3, 8),
+        EntryPayload::Normal(Proposal(Arc::new(Entry { at, command }))),
+    )
+}
+
 fn record(entry: &LogEntry) -> Vec<u8> {
     let mut out = vec![1, 2, 3];
     write_record(entry, &mut out);
@@ -91,6 +101,7 @@ fn snapshot() -> Vec<u8> {
 fn golden_records_are_read_and_written() {
     let kinds = [
         ("record-1-command.bin", command()),
+        ("record-1-numbered-command.bin", numbered()),
         (
             "record-1-blank.bin",
             LogEntry::new(log_id(4, 8), EntryPayload::Blank),
@@ -202,6 +213,27 @@ fn golden_snapshot_is_read() {
     // The state's own part has its golden file elsewhere; ours is the head.
     let ours = write_snapshot_head(&head());
     assert_eq!(bytes[..ours.len()], ours);
+}
+
+#[test]
+fn golden_snapshot_of_numbered_requests_is_read() {
+    let mut state = State::default();
+    let EntryPayload::Normal(proposal) = numbered().payload else {
+        unreachable!("a command");
+    };
+    let first = state.apply(8, &proposal.0, &mut Changes::default());
+    state.skip(9);
+    let mut now = Vec::new();
+    crate::snapshot::write(&head(), &state.view(), &mut now).unwrap();
+    let bytes = golden("snapshot-1-numbered.snap", &now);
+    let loaded = crate::snapshot::read(&mut bytes.as_slice(), 0)
+        .unwrap()
+        .unwrap();
+    // A copy that comes after the restore is known for what it is.
+    let mut state = State::from_view(loaded.view);
+    let mut changes = Changes::default();
+    assert_eq!(state.apply(10, &proposal.0, &mut changes), first);
+    assert!(changes.is_empty());
 }
 
 /// All single bits and all cuts of it are noticed.

@@ -15,7 +15,9 @@ use crate::store::WriteError;
 use futures_util::future::join_all;
 use health::{Change, Health, PeerFacts, Removal, reconcile};
 use lictor_raft::{Consensus, ProposeError, ServerInfo};
-use lictor_state::{AutopilotChange, AutopilotConfig, AutopilotRule, Command};
+use lictor_state::{
+    AutopilotChange, AutopilotConfig, AutopilotRule, COMMAND_FORMAT, Command, OLDEST_COMMAND_FORMAT,
+};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -251,6 +253,17 @@ pub async fn lead(shared: &Arc<Shared>) {
     }
 }
 
+/// The newest format of commands that all servers read, as far as is known now.
+pub fn readable(shared: &Shared) -> u8 {
+    let Some(consensus) = shared.store.consensus() else {
+        return OLDEST_COMMAND_FORMAT;
+    };
+    let voters = consensus.status().voters.into_iter();
+    let peers: Vec<ServerInfo> = voters.map(|p| p.info).collect();
+    let members = shared.cluster.links.servers();
+    formats::readable(COMMAND_FORMAT, &shared.node_id, &peers, &members)
+}
+
 /// Makes the membership what the members say. `strangers` are the servers of other clusters that
 /// were told of.
 async fn follow_members(shared: &Shared, consensus: &Consensus, strangers: &mut HashSet<String>) {
@@ -258,12 +271,7 @@ async fn follow_members(shared: &Shared, consensus: &Consensus, strangers: &mut 
     let mut members = shared.cluster.links.servers();
     shared.cluster.autopilot.note_gone(&members);
     let peers: Vec<ServerInfo> = status.voters.into_iter().map(|p| p.info).collect();
-    let readable = formats::readable(
-        lictor_state::COMMAND_FORMAT,
-        &shared.node_id,
-        &peers,
-        &members,
-    );
+    let readable = formats::readable(COMMAND_FORMAT, &shared.node_id, &peers, &members);
     if consensus.readable() != readable {
         tracing::info!(target: "agent.server.autopilot", format = readable, "the log is written in the newest format that all servers read");
         consensus.set_readable(readable);

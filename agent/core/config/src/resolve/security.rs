@@ -52,6 +52,9 @@ impl Resolver<'_> {
         let defaults = self.tls_protocol("tls.defaults", &TlsProtocol::default());
         let mut internal_rpc = self.tls_protocol("tls.internal_rpc", &defaults);
         internal_rpc.verify_server_hostname = self.bool("tls.internal_rpc.verify_server_hostname");
+        // A name that is to be verified needs a certificate that has it.
+        internal_rpc.verify_outgoing |= internal_rpc.verify_server_hostname;
+        self.rpc_files(&internal_rpc);
         let https = self.tls_protocol("tls.https", &defaults);
         let mut grpc = self.tls_protocol("tls.grpc", &defaults);
         grpc.use_auto_cert = self.bool("tls.grpc.use_auto_cert");
@@ -79,12 +82,41 @@ impl Resolver<'_> {
             .keys()
             .any(|path| path.starts_with("tls.defaults."))
         {
-            self.warn("tls.defaults holds for HTTPS only: RPC and gRPC are not encrypted by this version of Lictor");
+            self.warn(
+                "tls.defaults holds for HTTPS and RPC: there is no gRPC in this version of Lictor",
+            );
         }
         TlsConfig {
             internal_rpc,
             https,
             grpc,
+        }
+    }
+
+    /// What verification on the servers' port needs.
+    fn rpc_files(&mut self, rpc: &TlsProtocol) {
+        const AT: &str = "tls.internal_rpc";
+        if rpc.cert_file.is_empty() != rpc.key_file.is_empty() {
+            let (given, missing) = match rpc.cert_file.is_empty() {
+                true => ("key_file", "cert_file"),
+                false => ("cert_file", "key_file"),
+            };
+            self.error(format!("{AT}.{given} is set, but {AT}.{missing} is not"));
+        }
+        let no_ca = rpc.ca_file.is_empty() && rpc.ca_path.is_empty();
+        let flags = [
+            ("verify_incoming", rpc.verify_incoming),
+            ("verify_outgoing", rpc.verify_outgoing),
+        ];
+        for (name, _) in flags.iter().filter(|(_, on)| *on && no_ca) {
+            self.error(format!(
+                "{AT}.{name} is set, but neither {AT}.ca_file nor {AT}.ca_path is"
+            ));
+        }
+        if rpc.verify_incoming && rpc.cert_file.is_empty() {
+            self.error(format!(
+                "{AT}.verify_incoming is set, but {AT}.cert_file is not: nobody could connect"
+            ));
         }
     }
 

@@ -282,15 +282,15 @@ fn known_but_not_served() {
         ),
         (
             "verify_outgoing = true",
-            "config key \"tls.defaults.verify_outgoing\" is not supported",
+            "tls.internal_rpc.verify_outgoing is set, but neither tls.internal_rpc.ca_file nor tls.internal_rpc.ca_path is",
         ),
         (
             "auto_encrypt { tls = true }",
             "config key \"auto_encrypt.tls\" is not supported",
         ),
         (
-            "tls { internal_rpc { verify_incoming = true } }",
-            "config key \"tls.internal_rpc.verify_incoming\" is not supported",
+            "tls { grpc { verify_incoming = true } }",
+            "config key \"tls.grpc.verify_incoming\" is not supported",
         ),
     ] {
         let got = bad(text);
@@ -489,6 +489,35 @@ fn https_needs_both_certificate_and_key() {
     );
     assert_eq!(loaded.config.tls.grpc.min_version, "TLSv1_2");
     assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+}
+
+#[test]
+fn rpc_needs_what_its_verification_takes() {
+    for (text, expected) in [
+        (
+            "tls { internal_rpc { key_file = \"k\" } }",
+            "tls.internal_rpc.key_file is set, but tls.internal_rpc.cert_file is not",
+        ),
+        (
+            "tls { internal_rpc { verify_incoming = true } }",
+            "tls.internal_rpc.verify_incoming is set, but neither tls.internal_rpc.ca_file nor tls.internal_rpc.ca_path is",
+        ),
+        (
+            "ca_file = \"c\"\nverify_incoming_rpc = true",
+            "tls.internal_rpc.verify_incoming is set, but tls.internal_rpc.cert_file is not",
+        ),
+        (
+            "verify_server_hostname = true",
+            "tls.internal_rpc.verify_outgoing is set, but neither",
+        ),
+    ] {
+        let got = bad(text);
+        assert!(got.contains(expected), "for {text}\n got {got}");
+    }
+    let old = "ca_file = \"c\"\ncert_file = \"e\"\nkey_file = \"k\"\nverify_incoming_rpc = true\nverify_server_hostname = true";
+    let rpc = config(old).tls.internal_rpc;
+    assert!(rpc.verify_incoming && rpc.verify_outgoing && rpc.verify_server_hostname);
+    assert_eq!((rpc.ca_file.as_str(), rpc.cert_file.as_str()), ("c", "e"));
 }
 
 /// Every key takes a value of every sort: most are refused, none does harm, and each refusal names

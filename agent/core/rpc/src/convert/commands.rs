@@ -11,6 +11,7 @@ use lictor_wire::{Coordinate, DeregisterRequest, HealthCheck, NodeService, Regis
 fn token(token: &Str) -> WriteRequest {
     WriteRequest {
         token: token.clone(),
+        ..WriteRequest::default()
     }
 }
 

@@ -13,6 +13,11 @@ pub trait Flat: Default {
     /// How many fields it has, those of embedded structs among them.
     const FIELDS: usize;
 
+    /// How many of them are not written, because they say nothing.
+    fn left_out(&self) -> usize {
+        0
+    }
+
     /// Writes its fields.
     ///
     /// # Errors
@@ -35,7 +40,7 @@ pub trait Flat: Default {
 
 /// Writes a message.
 pub(super) fn serialize<T: Flat, S: Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
-    let mut out = s.serialize_struct(T::NAME, T::FIELDS)?;
+    let mut out = s.serialize_struct(T::NAME, T::FIELDS - value.left_out())?;
     value.put(&mut out)?;
     out.end()
 }
@@ -115,6 +120,10 @@ macro_rules! messages {
             const FIELDS: usize = 0
                 $(+ { let _ = $key; 1 })*
                 $(+ <$flat as $crate::message::Flat>::FIELDS)*;
+
+            fn left_out(&self) -> usize {
+                0 $(+ $crate::message::Flat::left_out(&self.$group))*
+            }
 
             #[allow(unused_variables)]
             fn put<S: serde::ser::SerializeStruct>(&self, out: &mut S) -> Result<(), S::Error> {

@@ -12,6 +12,7 @@ mod operator;
 mod proxy;
 mod rows;
 mod session;
+mod write;
 
 pub use catalog::*;
 pub use flat::Flat;
@@ -22,6 +23,7 @@ pub use operator::*;
 pub use proxy::*;
 pub use rows::*;
 pub use session::*;
+pub use write::*;
 
 use lictor_wire::Str;
 
@@ -57,11 +59,6 @@ messages! {
         stale_if_error: i64 = "StaleIfError",
         filter: Str = "Filter",
         allow_not_modified_response: bool = "AllowNotModifiedResponse",
-    }
-
-    /// The options of a write.
-    WriteRequest {
-        token: Str = "Token",
     }
 
     /// What a reply tells of itself. `last_contact` is in nanoseconds.

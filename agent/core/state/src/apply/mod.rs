@@ -2,6 +2,7 @@
 
 mod catalog;
 mod kv;
+mod once;
 pub(crate) mod session;
 mod txn;
 
@@ -83,6 +84,7 @@ impl Step<'_> {
             Command::Batch(all) => Outcome::Batch(all.iter().map(|c| self.run(c)).collect()),
             Command::Txn(ops) => self.txn(ops),
             Command::Autopilot(change) => self.autopilot(change),
+            Command::Once(id, command) => self.once(*id, command),
         }
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Changes, Command, CoordinateUpdate, Entry, KvOp, KvVerb, State};
+use crate::{Changes, Command, CoordinateUpdate, Entry, KvOp, KvVerb, RequestId, State, TxnOp};
 use lictor_wire::{DeregisterRequest, RegisterRequest, SessionBehavior};
 
 /// A state with something in every table.
@@ -78,6 +78,18 @@ pub(crate) fn sample() -> State {
         node: "a".into(),
         coord: Coordinate::default(),
     }]));
+    let once = |origin, number| RequestId::from((origin, number, 1));
+    let txn = Command::Txn(vec![TxnOp::Kv(KvOp {
+        verb: KvVerb::Set,
+        key: "k/3".into(),
+        value: Arc::from(&b"v"[..]),
+        flags: 0,
+        session: Str::new(),
+        index: 0,
+    })]);
+    run(Command::Once(once(7, 1), Box::new(txn)));
+    let lock = Box::new(op(KvVerb::Lock, "k/lock", "s9"));
+    run(Command::Once(once(7, 2), lock));
     run(Command::Deregister(DeregisterRequest {
         node: "b".into(),
         service_id: "db".into(),
