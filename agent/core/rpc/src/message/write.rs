@@ -56,7 +56,6 @@ impl Flat for WriteRequest {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::message::{DcSpecificRequest, KvsRequest};
     use crate::{from_slice, to_vec};
 
