@@ -217,7 +217,7 @@ async fn the_file_for_bridge_and_host_networking_shows_both_on_one_host() {
         })
         .await;
         let address = dig_within(&host.place, "172.17.0.1", "web.service.consul", "A");
-        assert_eq!(address, std::slice::from_ref(&own));
+        assert_eq!(address, [own.as_str()]);
         assert!(reaches(&host.outside, &own, port.parse().expect("a port")));
         assert!(
             !reaches(&host.outside, &own, 8500),

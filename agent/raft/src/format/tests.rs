@@ -300,12 +300,12 @@ fn an_older_binary_refuses_a_newer_format_by_name() {
     assert_eq!(check_record(7, &record).unwrap_err(), found(2));
     // A command of a newer state in a record of this version.
     let mut inside = self::record(&command());
-    inside[14] = lictor_state::FORMAT + 1;
+    inside[14] = lictor_state::COMMAND_FORMAT + 1;
     let sum = crc(&[&7_u64.to_le_bytes(), &inside[4..]]).to_le_bytes();
     inside[..4].copy_from_slice(&sum);
     let beyond = Unreadable::Newer {
-        found: u32::from(lictor_state::FORMAT) + 1,
-        known: lictor_state::FORMAT.into(),
+        found: u32::from(lictor_state::COMMAND_FORMAT) + 1,
+        known: lictor_state::COMMAND_FORMAT.into(),
     };
     assert_eq!(read_record(7, &inside).unwrap_err(), beyond);
     assert_eq!(check_record(7, &inside).unwrap_err(), beyond);
