@@ -2,6 +2,6 @@
 //! daemon.
 
 mod containers;
+mod daemon_faults;
 mod engine;
-mod faults;
 mod image;
