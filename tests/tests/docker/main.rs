@@ -3,8 +3,8 @@
 
 mod compose;
 mod containers;
+mod daemon_faults;
 mod engine;
-mod engine_faults;
 mod faults;
 mod host;
 mod image;

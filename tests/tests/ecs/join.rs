@@ -146,6 +146,7 @@ async fn agents_find_each_other_by_tag() {
     let join = account.text("");
     let mut services = Vec::new();
     let mut agents = Vec::new();
+    let start = std::time::Instant::now();
     for number in 11..=13 {
         let place = account.net.machine(number);
         services.push(account.metadata(&place, true));
@@ -190,6 +191,10 @@ async fn agents_find_each_other_by_tag() {
         (leader.text.len() > 4).then_some(())
     })
     .await;
+    println!(
+        "three servers and a client, found by tag: {:?}",
+        start.elapsed()
+    );
     let log = agents[3].log();
     assert!(
         log.contains("Discovered servers") && log.contains("discover-aws: Region is eu-west-1"),

@@ -135,6 +135,33 @@ async fn scaling_in_drains_and_leaves() {
     left(&mut w).await;
 }
 
+/// How long it takes from a notice until nobody is given the services any more, beside the time
+/// until it is looked for.
+#[tokio::test]
+#[ignore = "a measurement: tests/run ecs -- --ignored --nocapture"]
+async fn how_long_it_takes() {
+    let mut took = Vec::new();
+    for _ in 0..10 {
+        let metadata = Metadata::start();
+        let url = metadata.url();
+        let mut w = watched(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url)], "0s").await;
+        looked(&metadata, &format!("/latest/{LIFECYCLE}")).await;
+        let start = std::time::Instant::now();
+        metadata.set(LIFECYCLE, "Terminated");
+        w.server
+            .get_until("/v1/health/service/web?passing", |r| r.json == json!([]))
+            .await;
+        let out = start.elapsed();
+        left(&mut w).await;
+        took.push((out, start.elapsed()));
+    }
+    took.sort();
+    println!(
+        "looked for each second: (out of answers, left) median {:?}, worst {:?}",
+        took[5], took[9]
+    );
+}
+
 /// As on Fargate: no EC2, and the task's own metadata.
 #[tokio::test]
 async fn a_task_that_is_stopped_drains_and_leaves() {

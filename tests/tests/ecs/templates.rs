@@ -176,9 +176,10 @@ async fn userdata_writes_what_an_agent_takes() {
     for (name, script, file) in scripts {
         let folder = run_script(&script, name).await;
         let config = folder.join("opt/lictor/config");
-        // On an instance EC2 says which of several addresses it is.
-        let address = folder.write("address.json", r#"{"bind_addr": "127.0.0.1"}"#);
-        let validate = ["validate", &text(&config), &text(&address)];
+        // What EC2 says of the instance's address, and the image of the data directory.
+        let rest = r#"{"bind_addr": "127.0.0.1", "data_dir": "/consul/data"}"#;
+        let rest = folder.write("rest.json", rest);
+        let validate = ["validate", &text(&config), &text(&rest)];
         run(lictor_binary(), &validate, &[], "", LIMIT).await.ok();
         let written = std::fs::read_to_string(config.join(file)).expect("its configuration");
         let written: Value = serde_json::from_str(&written).expect("JSON");
