@@ -66,7 +66,7 @@ async fn a_wait_that_a_server_ends_early_goes_on_for_the_time_that_is_left() {
     assert!(took >= wait - EARLY && took <= wait + EARLY, "{took:?}");
     let asked = servers.0.lock().unwrap();
     let waits: Vec<u64> = asked.iter().map(Duration::as_secs).collect();
-    assert_eq!(waits[..2], [60, 39], "{asked:?}");
+    assert!(waits[0] == 60 && (39..=40).contains(&waits[1]), "{asked:?}");
 }
 
 /// Servers with one key, whose value is its index.
