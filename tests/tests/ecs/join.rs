@@ -54,7 +54,7 @@ impl Account {
         let mut fill = place.command(&programs.join("python"));
         fill.arg(workspace().join("tests/tests/ecs/python/account.py"))
             .arg(format!("http://{}:{PORT}", at.0))
-            .arg(workspace().join("ecs/iam-policy.json"));
+            .arg(workspace().join("ecs"));
         for (number, tag) in instances {
             fill.arg(format!("10.99.0.{number} {tag}"));
         }
@@ -297,6 +297,40 @@ async fn what_stands_in_the_way_is_named() {
     )
     .await;
     drop(lone);
+}
+
+/// Servers that are tasks: their addresses come from ECS, found in all clusters or in one.
+#[tokio::test]
+async fn tasks_are_found_by_their_tags() {
+    let account = Account::with(&[]).await;
+    let folder = Folder::new();
+    let role = |key: &str| {
+        account.facts["role"][key]
+            .as_str()
+            .expect("a role")
+            .to_owned()
+    };
+    for (number, more) in [(21, ""), (22, "ecs_cluster=c ecs_family=server")] {
+        let text = account.text(&format!("service=ecs region={} {more}", account.region()));
+        let args = ["-retry-interval=1s", "-retry-join", &text].map(String::from);
+        let agent = Agent::build_with(args.to_vec(), &folder.join(&number.to_string()))
+            .env("AWS_ACCESS_KEY_ID", &role("AccessKeyId"))
+            .env("AWS_SECRET_ACCESS_KEY", &role("SecretAccessKey"))
+            .env("AWS_SESSION_TOKEN", &role("Token"))
+            .within(&account.net.machine(number))
+            .spawn();
+        says(&agent, "Discovered servers").await;
+        let log = agent.log();
+        let line = log.lines().find(|l| l.contains("Discovered servers"));
+        let line = line.expect("the line");
+        for (tag, found) in [("server", true), ("other", false)] {
+            let tasks = account.facts["tasks"][tag].as_array().expect("tasks");
+            assert_eq!(tasks.len(), 2);
+            for address in tasks.iter().filter_map(Value::as_str) {
+                assert_eq!(line.contains(address), found, "{tag} {address}: {line}");
+            }
+        }
+    }
 }
 
 /// Providers that Consul has and Lictor has not are refused before anything starts.

@@ -45,7 +45,7 @@ async fn task_definitions_and_policy_are_what_aws_takes() {
     let mut args = vec![text(
         &workspace().join("tests/tests/ecs/python/definitions.py"),
     )];
-    args.push(text(&ecs("iam-policy.json")));
+    args.extend(["iam-policy.json", "iam-policy-tasks.json"].map(|name| text(&ecs(name))));
     let families = ["agent", "demo", "fargate-sidecar", "server"];
     args.extend(families.map(|name| text(&ecs(&format!("task-{name}.json")))));
     let args: Vec<&str> = args.iter().map(String::as_str).collect();

@@ -1,7 +1,7 @@
 """Registers task definitions and a policy with moto: what the command line of AWS sends with
 `--cli-input-json` is the same, held to the same description of the API.
 
-Arguments: a policy's file, then those of the task definitions.
+Arguments: two policies' files, then those of the task definitions.
 """
 
 import json
@@ -14,9 +14,10 @@ from moto import mock_aws  # noqa: E402
 
 with mock_aws():
     iam = boto3.client("iam", region_name="eu-west-1")
-    policy = open(sys.argv[1]).read()
-    iam.create_policy(PolicyName="lictor", PolicyDocument=policy)
+    for path in sys.argv[1:3]:
+        name = os.path.basename(path).removesuffix(".json")
+        iam.create_policy(PolicyName=name, PolicyDocument=open(path).read())
     ecs = boto3.client("ecs", region_name="eu-west-1")
-    for path in sys.argv[2:]:
+    for path in sys.argv[3:]:
         made = ecs.register_task_definition(**json.load(open(path)))
         print(made["taskDefinition"]["family"])
