@@ -106,7 +106,11 @@ impl Resolver<'_> {
         let no_ca = rpc.ca_file.is_empty() && rpc.ca_path.is_empty();
         let flags = [
             ("verify_incoming", rpc.verify_incoming),
-            ("verify_outgoing", rpc.verify_outgoing),
+            match rpc.verify_server_hostname {
+                // It implies the other.
+                true => ("verify_server_hostname", true),
+                false => ("verify_outgoing", rpc.verify_outgoing),
+            },
         ];
         for (name, _) in flags.iter().filter(|(_, on)| *on && no_ca) {
             self.error(format!(

@@ -508,7 +508,7 @@ fn rpc_needs_what_its_verification_takes() {
         ),
         (
             "verify_server_hostname = true",
-            "tls.internal_rpc.verify_outgoing is set, but neither",
+            "tls.internal_rpc.verify_server_hostname is set, but neither",
         ),
     ] {
         let got = bad(text);
