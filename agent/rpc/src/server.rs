@@ -38,6 +38,9 @@ pub trait Service: Clone + Send + Sync + 'static {
     ) -> BoxFuture<Result<Vec<u8>, String>>;
 }
 
+/// A client that was told goodbye has this long to go by itself.
+const LINGER: Duration = Duration::from_millis(500);
+
 /// How requests are served. A clone shares `memory` and `stop`.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
@@ -195,6 +198,7 @@ where
         serial: 0,
         active: Duration::ZERO,
         stopping: false,
+        linger: Duration::ZERO,
     };
     if let Some(idle) = server.options.idle {
         server.link.wake_by(idle);
@@ -202,8 +206,7 @@ where
     let mut stopped = std::pin::pin!(stopped(&mut stop));
     std::future::poll_fn(|cx| {
         if !server.stopping && stopped.as_mut().poll(cx).is_ready() {
-            server.stopping = true;
-            server.link.session.go_away(Code::Normal);
+            server.leave();
         }
         server.poll(cx)
     })
@@ -246,6 +249,8 @@ struct Server<IO, S> {
     /// When the last request began or ended.
     active: Duration,
     stopping: bool,
+    /// Until when it waits for the client to go, once it is stopping.
+    linger: Duration,
 }
 
 impl<IO, S> Server<IO, S>
@@ -279,15 +284,22 @@ where
             match self.link.poll(cx) {
                 Poll::Ready(Ok(())) => {
                     if self.link.alarmed() && self.tick() {
-                        self.link.session.go_away(Code::Normal);
-                        self.stopping = true;
+                        self.leave();
                     }
+                }
+                Poll::Ready(Err(SessionError::Eof))
+                    if self.stopping && self.exchanges.is_empty() =>
+                {
+                    return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 // The first request has made the set of calls: nobody waits for it yet.
                 Poll::Pending if !waited && self.calls.is_some() => {}
                 Poll::Pending => {
-                    let over = self.stopping && self.exchanges.is_empty() && self.link.is_flushed();
+                    let over = self.stopping
+                        && self.exchanges.is_empty()
+                        && self.link.is_flushed()
+                        && self.link.now() >= self.linger;
                     return if over {
                         Poll::Ready(Ok(()))
                     } else {
@@ -295,6 +307,17 @@ where
                     };
                 }
             }
+        }
+    }
+
+    /// Says goodbye. What the client sent before it heard that is still answered: were the
+    /// connection closed at once, it could not tell what became of it.
+    fn leave(&mut self) {
+        if !self.stopping {
+            self.stopping = true;
+            self.link.session.go_away(Code::Normal);
+            self.linger = self.link.now() + LINGER;
+            self.link.wake_by(self.linger);
         }
     }
 
@@ -490,6 +513,9 @@ where
                     }
                 }
             }
+        }
+        if self.stopping && now < self.linger {
+            next = next.min(self.linger);
         }
         if next < Duration::MAX {
             self.link.wake_by(next);
