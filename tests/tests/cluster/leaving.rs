@@ -105,7 +105,7 @@ async fn a_client_leaves_and_returns() {
 /// Servers leave one after the other down to one, which goes on: each leave makes the quorum
 /// smaller.
 #[tokio::test]
-#[ignore = "takes half a minute"]
+#[ignore = "takes a minute and a half"]
 async fn servers_leave_down_to_one() {
     let mut cluster = Plan::servers(3).start().await;
     for left in [2, 1] {
