@@ -221,7 +221,7 @@ impl Upstream {
                 // A server that ends answers all who wait. Another one goes on for it.
                 early += 1;
                 sleep(EARLY / 10).await;
-                wait = left;
+                wait = deadline.saturating_duration_since(Instant::now());
                 continue;
             }
             if own || (news && options.freshness == Freshness::Stale) {
