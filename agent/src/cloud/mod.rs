@@ -188,7 +188,7 @@ mod tests {
     async fn what_is_no_cloud_is_told() {
         for (text, wanted) in [
             ("provider=nonsense", "discover: unknown provider nonsense"),
-            ("provider= =y", "discover: provider: missing value"),
+            ("provider=", "discover: provider: missing value"),
             (
                 "provider=aws region=eu/../x tag_key=a",
                 "discover-aws: \"eu/../x\" is no region of AWS",
