@@ -63,9 +63,11 @@ async fn connection(shared: Arc<Shared>, mut stream: TcpStream, peer: SocketAddr
             return;
         }
         let is_server = shared.rpc_tls.is_server(None);
-        return protocol(shared, first, stream, peer, is_server).await;
+        // A box for each way that a connection goes: what waits for years holds no room for the
+        // others.
+        return Box::pin(protocol(shared, first, stream, peer, is_server)).await;
     }
-    let mut stream = match timeout(limit, shared.rpc_tls.accept(stream)).await {
+    let mut stream = match Box::pin(timeout(limit, shared.rpc_tls.accept(stream))).await {
         Ok(Some(Ok(stream))) => stream,
         Ok(None) => {
             tracing::warn!(target: "agent.server.rpc", conn = %peer, key = "tls.internal_rpc.cert_file", "TLS connection attempted, server not configured for TLS");
@@ -88,7 +90,7 @@ async fn connection(shared: Arc<Shared>, mut stream: TcpStream, peer: SocketAddr
         return;
     }
     let is_server = shared.rpc_tls.is_server(Some(&stream));
-    protocol(shared, first, stream, peer, is_server).await;
+    Box::pin(protocol(shared, first, stream, peer, is_server)).await;
 }
 
 async fn first_byte_of<S: Io>(stream: &mut S, limit: Duration, peer: SocketAddr) -> Option<u8> {
@@ -118,10 +120,10 @@ async fn protocol<S: Io>(
                 return;
             }
             let limit = shared.config().limits.rpc_handshake_timeout.to_std();
-            serve::server(shared, Box::new(stream), limit).await;
+            Box::pin(serve::server(shared, Box::new(stream), limit)).await;
         }
         first_byte::PLAIN | first_byte::MULTIPLEXED => {
-            crate::rpc::connection(shared, first, stream, peer).await;
+            Box::pin(crate::rpc::connection(shared, first, stream, peer)).await;
         }
         other => {
             tracing::error!(target: "agent.server.rpc", byte = other, conn = %peer, "unrecognized RPC byte");

@@ -91,9 +91,9 @@ where
     let methods = Methods(shared.clone());
     let _open = shared.rpc.opened();
     let ended = if first == first_byte::MULTIPLEXED {
-        serve_multiplexed(stream, methods, options, peer).await
+        Box::pin(serve_multiplexed(stream, methods, options, peer)).await
     } else {
-        serve_plain(stream, methods, options, peer).await
+        Box::pin(serve_plain(stream, methods, options, peer)).await
     };
     if let Err(error) = ended {
         tracing::debug!(target: "agent.server.rpc", conn = %peer, error = %error, "connection ended");
